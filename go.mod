@@ -1,0 +1,3 @@
+module github.com/hybridbridge/emu
+
+go 1.26
