@@ -92,12 +92,12 @@ type Prefix uint8
 
 // Prefix bits. For SSE rows in which F2/F3/66 select the row, those bits are cleared.
 const (
-	PrefixLock Prefix = 1 << iota
-	PrefixRep         // F3
-	PrefixRepne       // F2
-	PrefixOpSize      // 66
-	PrefixAddrSize    // 67
-	PrefixSeg         // any segment override that has an effect
+	PrefixLock     Prefix = 1 << iota
+	PrefixRep             // F3
+	PrefixRepne           // F2
+	PrefixOpSize          // 66
+	PrefixAddrSize        // 67
+	PrefixSeg             // any segment override that has an effect
 	PrefixREXW
 	PrefixREX
 )
