@@ -66,6 +66,10 @@ const (
 	KindStrSrc      // string source: Seg:[rSI]
 	KindStrDst      // string destination: ES:[rDI]
 	KindOne         // the constant 1 (D0/D1 shifts)
+	KindStack       // memory at the top of the stack (implicit operands only)
+	KindFSW         // x87 status word (implicit operands only)
+	KindFCW         // x87 control word (implicit operands only)
+	KindMXCSR       // MXCSR (implicit operands only)
 )
 
 // Access says how an instruction uses an operand.
@@ -92,12 +96,12 @@ type Prefix uint8
 
 // Prefix bits. For SSE rows in which F2/F3/66 select the row, those bits are cleared.
 const (
-	PrefixLock Prefix = 1 << iota
-	PrefixRep         // F3
-	PrefixRepne       // F2
-	PrefixOpSize      // 66
-	PrefixAddrSize    // 67
-	PrefixSeg         // any segment override that has an effect
+	PrefixLock     Prefix = 1 << iota
+	PrefixRep             // F3
+	PrefixRepne           // F2
+	PrefixOpSize          // 66
+	PrefixAddrSize        // 67
+	PrefixSeg             // any segment override that has an effect
 	PrefixREXW
 	PrefixREX
 )
