@@ -178,3 +178,46 @@ func TestFastAgainstSlow(t *testing.T) {
 		}
 	}
 }
+
+// TestSSEUnmasked holds what a Zen 5 left in MXCSR on SIGFPE, recorded by a C program.
+func TestSSEUnmasked(t *testing.T) {
+	const (
+		minNormal = 1 << 52
+		half      = 0x3FE << 52
+		big       = 0x7E37E43C8800759C // 1e300
+	)
+	mul := func(a, b uint64) func(*Env) {
+		return func(e *Env) { e.Mul64(a, b) }
+	}
+	for _, c := range []struct {
+		name     string
+		op       func(*Env)
+		unmasked Flags
+		ftz      bool
+		want     Flags
+	}{
+		{"inexact overflow", mul(0x7FEFFFFFFFFFFFF3, 0x4013333333333333), Overflow, false, Overflow | Inexact},
+		{"exact overflow", mul(0x7FE<<52, 0x401<<52), Overflow, false, Overflow},
+		{"exact overflow, masked", mul(0x7FE<<52, 0x401<<52), 0, false, Overflow | Inexact},
+		{"inexact underflow", mul(0x0013333333333333, 0x3FB3333333333333), Underflow, false, Underflow | Inexact},
+		{"exact underflow", mul(minNormal, half), Underflow, false, Underflow},
+		{"exact but for the denormal", mul(minNormal+1, half), Underflow, false, Underflow},
+		{"exact but for the denormal, masked", mul(minNormal+1, half), 0, false, Underflow | Inexact},
+		{"FTZ, exact", mul(minNormal, half), 0, true, Underflow | Inexact},
+		{"FTZ, unmasked", mul(minNormal, half), Underflow, true, Underflow},
+		{"denormal sum", func(e *Env) { e.Add64(1, 1) }, Underflow, false, Denormal | Underflow},
+		{"denormal stops", func(e *Env) { e.Add64(1, 1) }, Denormal | Underflow, false, Denormal},
+		{"denormal by zero", func(e *Env) { e.Div64(1, 0) }, 0, false, DivByZero},
+		{"denormal by zero, unmasked", func(e *Env) { e.Div64(1, 0) }, DivByZero, false, DivByZero},
+		{"narrowing overflow", func(e *Env) { e.F64ToF32(big) }, Overflow, false, Overflow | Inexact},
+		{"narrowing underflow", func(e *Env) { e.F64ToF32(0x01A56E1FC2F8F359) }, Underflow, false, Underflow | Inexact},
+		{"exact narrowing underflow", func(e *Env) { e.F64ToF32((1023 - 130) << 52) }, Underflow, false, Underflow},
+		{"root of a denormal", func(e *Env) { e.Sqrt64(1) }, Denormal, false, Denormal},
+		{"root below zero", func(e *Env) { e.Sqrt64(1<<63 | 1) }, 0, false, Invalid},
+	} {
+		e := Env{Masks: AllFlags &^ c.unmasked, FTZ: c.ftz}
+		if c.op(&e); e.Flags != c.want {
+			t.Errorf("%s: got %#x, want %#x", c.name, e.Flags, c.want)
+		}
+	}
+}

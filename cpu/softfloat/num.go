@@ -33,15 +33,17 @@ func (n num) isNaN() bool { return n.cls == quietNaN || n.cls == signalNaN }
 
 // format describes a destination. bias is also its largest exponent, 1-bias its smallest.
 type format struct {
-	prec  uint
-	bias  int32
-	wrap  int32 // x87 register results: exponent adjustment of unmasked overflow and underflow
-	shift uint  // from the 80-bit significand to this format's
+	prec   uint
+	bias   int32
+	wrap   int32 // x87 register results: exponent adjustment of unmasked overflow and underflow
+	memory bool  // an x87 store, which stops at an unmasked overflow or underflow without looking for Inexact
 }
 
 var (
-	fmt32 = format{prec: 24, bias: 127, shift: 40}
-	fmt64 = format{prec: 53, bias: 1023, shift: 11}
+	fmt32 = format{prec: 24, bias: 127}
+	fmt64 = format{prec: 53, bias: 1023}
+	mem32 = format{prec: 24, bias: 127, memory: true}
+	mem64 = format{prec: 53, bias: 1023, memory: true}
 	fmt80 = format{prec: 64, bias: 16383, wrap: 24576}
 )
 
@@ -206,11 +208,9 @@ func (e *Env) round(f *format, prec uint, neg bool, exp int32, hi, lo uint64) pa
 		if e.Masks&Overflow == 0 {
 			e.Flags |= Overflow
 			if f.wrap == 0 {
-				// SSE and x87 stores deliver nothing.
-				if inexact {
+				if inexact && !f.memory {
 					e.Flags |= Inexact
 				}
-				e.RoundedUp = up
 				return f.inf(neg)
 			}
 			rexp -= f.wrap
@@ -232,10 +232,9 @@ func (e *Env) round(f *format, prec uint, neg bool, exp int32, hi, lo uint64) pa
 		if e.Masks&Underflow == 0 {
 			e.Flags |= Underflow
 			if f.wrap == 0 {
-				if inexact {
+				if inexact && !f.memory {
 					e.Flags |= Inexact
 				}
-				e.RoundedUp = up
 				return f.zero(neg)
 			}
 			rexp += f.wrap

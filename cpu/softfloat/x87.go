@@ -252,10 +252,10 @@ func (e *Env) Extract80(a F80) (significand, exponent F80) {
 }
 
 // F80ToF32 is FST m32fp. An unmasked overflow or underflow means that nothing is stored.
-func (e *Env) F80ToF32(a F80) uint32 { return e.store80(&fmt32, a).f32() }
+func (e *Env) F80ToF32(a F80) uint32 { return e.store80(&mem32, a).f32() }
 
 // F80ToF64 is FST m64fp.
-func (e *Env) F80ToF64(a F80) uint64 { return e.store80(&fmt64, a).f64() }
+func (e *Env) F80ToF64(a F80) uint64 { return e.store80(&mem64, a).f64() }
 
 func (e *Env) store80(f *format, a F80) packed {
 	e.RoundedUp = false
