@@ -45,15 +45,17 @@ func (c *CPU) portAllowed(port uint16, size uint8) bool {
 	if c.tr.Attr&vcpu.AttrP == 0 || kind != 9 && kind != 11 || c.tr.Limit < mapBase+1 {
 		return c.gp(0)
 	}
-	base, ok := c.loadSystem(c.tr.Base+mapBase, 2)
+	old := c.systemContext()
+	defer func() { c.ctx = old }()
+	base, ok := c.load16(c.wrapLinear(c.tr.Base + mapBase))
 	if !ok {
 		return false
 	}
-	at := base + uint64(port)/8
+	at := uint64(base) + uint64(port)/8
 	if at+1 > uint64(c.tr.Limit) {
 		return c.gp(0)
 	}
-	bitmap, ok := c.loadSystem(c.tr.Base+at, 2)
+	bitmap, ok := c.load16(c.wrapLinear(c.tr.Base + at))
 	if !ok {
 		return false
 	}

@@ -24,31 +24,13 @@ func (c *CPU) stackLoad(delta int64, size uint8) (uint64, bool) {
 	if !ok {
 		return 0, false
 	}
-	v, ok := c.load(la, size)
-	if !ok {
-		c.stackFault()
-	}
-	return v, ok
+	return c.load(la, size)
 }
 
 // stackStore writes size bytes (2, 4, 8) at rSP+delta and leaves rSP alone.
 func (c *CPU) stackStore(delta int64, size uint8, v uint64) bool {
 	la, ok := c.stackLinear(delta, size, true)
-	if !ok {
-		return false
-	}
-	if !c.store(la, size, v) {
-		c.stackFault()
-		return false
-	}
-	return true
-}
-
-// stackFault turns the #GP for a non-canonical address into the #SS that an access through SS raises.
-func (c *CPU) stackFault() {
-	if c.stop == stopFault && c.exc.vector == VectorGP {
-		c.exc.vector = VectorSS
-	}
+	return ok && c.store(la, size, v)
 }
 
 // push stores v (2, 4 or 8 bytes) below rSP and moves rSP down. If it fails nothing has changed.
@@ -177,7 +159,6 @@ func execENTER(c *CPU, u *uop) bool {
 		}
 		v, ok := c.load(la, size)
 		if !ok {
-			c.stackFault()
 			return false
 		}
 		if !c.stackStore(-step*(i+1), size, v) {
@@ -194,11 +175,7 @@ func execENTER(c *CPU, u *uop) bool {
 	down += int64(u.Imm & 0xffff)
 	// The new top of the stack must be writable, though nothing is written there.
 	la, ok := c.stackLinear(-down, size, true)
-	if !ok {
-		return false
-	}
-	if !c.probeWrite(la, size) {
-		c.stackFault()
+	if !ok || !c.probeWrite(la, size) {
 		return false
 	}
 	c.setReg(isa.RBP, size, frame)

@@ -17,9 +17,7 @@ func (c *CPU) setRFLAGS(v uint64)      { c.flags = v &^ (flagsArith | 2); c.f.se
 func (c *CPU) longMode() bool          { return true }
 func (c *CPU) canonical(v uint64) bool { return uint64(int64(v<<16)>>16) == v }
 func (c *CPU) stackSize() uint8        { return 8 }
-func (c *CPU) loadSystem(la uint64, size uint8) (uint64, bool) {
-	return c.load(la, size)
-}
+func (c *CPU) systemContext() uint64 { return c.ctx }
 func (c *CPU) watch(la, size uint64, a access) bool { return true }
 func (c *CPU) mayCache(la uint64) bool              { return true }
 func (c *CPU) deliverException() bool {
