@@ -31,8 +31,9 @@ func newTable() *table {
 
 // handlerFor chooses the handler of a decoded instruction: one made for its operand form where there is one (fast.go),
 // else the general one of its operation.
-func (c *CPU) handlerFor(u *uop) handler {
-	if h := fastHandler(u); h != nil {
+// off is the offset of the block in its page.
+func (c *CPU) handlerFor(u *uop, off uint64) handler {
+	if h := fastHandler(u, off, c.key&keyFlat != 0); h != nil {
 		return h
 	}
 	if h := c.table[u.Op]; h != nil {
@@ -60,7 +61,7 @@ func endsBlock(in *isa.Inst) bool { return in.Row.Attr&isa.EndsBlock != 0 }
 // runsAlone reports whether the instruction must be a block of its own, since it reads the instruction count or the
 // clock, may call a device, or counts as many instructions.
 func (c *CPU) runsAlone(in *isa.Inst) bool {
-	if in.Prefix&(isa.PrefixRep|isa.PrefixRepne) != 0 && in.Row.Attr&isa.String != 0 {
+	if in.Prefix&(isa.PrefixRep|isa.PrefixRepne) != 0 && in.Row.Attr&(isa.Rep|isa.Repe) != 0 {
 		return true
 	}
 	switch in.Op {

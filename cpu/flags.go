@@ -45,6 +45,13 @@ func (f *lazyFlags) pf() bool {
 	return bits.OnesCount8(uint8(f.result)^uint8(f.carries>>8))&1 == 0
 }
 
+// be, lt and le are the conditions of the same name: unsigned <=, signed <, signed <=.
+func (f *lazyFlags) be() bool { return f.result == 0 || int64(f.carries) < 0 }
+func (f *lazyFlags) lt() bool {
+	return f.result^int64(f.carries<<63^f.carries^f.carries<<1) < 0
+}
+func (f *lazyFlags) le() bool { return f.result == 0 || f.lt() }
+
 // cfBit is CF as 0 or 1.
 func (f *lazyFlags) cfBit() uint64 { return f.carries >> 63 }
 
@@ -104,6 +111,12 @@ func (f *lazyFlags) setCF(cf bool) {
 	}
 }
 
+// keepCF restores CF from an earlier word of carries, and keeps OF.
+func (f *lazyFlags) keepCF(old uint64) {
+	of := (f.carries ^ f.carries<<1) >> 63
+	f.carries = f.carries&^(1<<63|1<<62) | old&(1<<63) | (old>>63^of)<<62
+}
+
 // sext sign-extends the low size bytes of v.
 func sext(v uint64, size uint8) int64 {
 	s := 64 - uint(size)*8
@@ -150,15 +163,15 @@ func (f *lazyFlags) condition(cc uint8) bool {
 	case 2:
 		v = f.zf()
 	case 3:
-		v = f.cf() || f.zf()
+		v = f.be()
 	case 4:
 		v = f.sf()
 	case 5:
 		v = f.pf()
 	case 6:
-		v = f.sf() != f.of()
+		v = f.lt()
 	case 7:
-		v = f.zf() || f.sf() != f.of()
+		v = f.le()
 	}
 	return v != (cc&1 != 0)
 }
