@@ -120,7 +120,7 @@ type kallsyms struct {
 const (
 	maxSymbols  = 4 << 20
 	maxNames    = 64 << 20 // bytes before the token table in which the names must be
-	searchFuel  = 1 << 28
+	searchFuel  = 1 << 24
 	maxSymName  = 1024
 	minSymbols  = 100
 	symbolTypes = "aAbBcCdDgGiIlLnNpPrRsStTuUvVwW?"
