@@ -34,7 +34,7 @@ $(GUESTS)/kernels/%/vmlinuz: $(guests_dir)/kernel.sh | $(guests_fetch)
 $(GUESTS)/bench: $(guests_bench)
 	mkdir -p $(@D)
 	gcc -std=gnu11 -Wall -Wextra -O2 -static -s -o $@.new $(filter %.c,$^) -lm
-	mv $@.new $@
+	if cmp -s $@.new $@; then rm $@.new; touch $@; else mv $@.new $@; fi
 
 $(GUESTS)/tools-amd64.cpio: $(GUESTS)/bench
 $(GUESTS)/tools-%.cpio: $(guests_dir)/tools.sh $(guests_dir)/init | $(guests_fetch)

@@ -116,6 +116,22 @@ fetch() {
   echo "$file"
 }
 
+# current OUT INPUT...: whether OUT was made from these inputs.  By content, because a fresh
+# worktree's files are newer than a shared cache.  If so, OUT is touched, for make.
+current() {
+  local out=$1
+  shift
+  INPUTS=$(sha256sum "$@" | sed 's|  .*/|  |')
+  [[ -e $out && $INPUTS == "$(cat "$out.from" 2>/dev/null)" ]] || return 1
+  touch "$out"
+}
+
+# made OUT: OUT.new becomes OUT, made from the inputs that current was asked about.
+made() {
+  mv "$1.new" "$1"
+  echo "$INPUTS" >"$1.from"
+}
+
 # archive DIR: the tree as a cpio archive on stdout; same tree, same bytes.
 archive() {
   (cd "$1" && find . -mindepth 1 -exec touch -h -d @1700000000 {} + &&

@@ -4,6 +4,7 @@
 # then its modules, two archives end to end.  Uncompressed, because unpacking is
 # emulated; initrd.cpio.gz is the same for who wants less on disk.
 
+# shellcheck source=SCRIPTDIR/apt.sh
 . "$(dirname "$0")/apt.sh"
 need cpio gzip
 
@@ -11,6 +12,8 @@ need cpio gzip
 out=$GUESTS/kernels/$1 arch=amd64
 [[ $1 != 686* ]] || arch=i386
 [[ -r $GUESTS/tools-$arch.cpio ]] || die "run tools.sh $arch first"
+lock_cache
+! current "$out/initrd.cpio" "$HERE/initrd.sh" "$GUESTS/tools-$arch.cpio" "$out"/modules/* || exit 0
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 mkdir -p "$tree/lib"
@@ -22,5 +25,5 @@ chmod -R u+w,go+rX "$tree/lib"
 } >"$out/initrd.cpio.new"
 gzip -1nc "$out/initrd.cpio.new" >"$out/initrd.cpio.gz.new"
 mv "$out/initrd.cpio.gz.new" "$out/initrd.cpio.gz"
-mv "$out/initrd.cpio.new" "$out/initrd.cpio"
+made "$out/initrd.cpio"
 note "$1: initrd.cpio $(stat -c %s "$out/initrd.cpio") bytes, .gz $(stat -c %s "$out/initrd.cpio.gz")"

@@ -4,6 +4,7 @@
 # package (what it came from), version, and modules/, the few drivers that the guests
 # load, with modules/load naming them in order.
 
+# shellcheck source=SCRIPTDIR/apt.sh
 . "$(dirname "$0")/apt.sh"
 need depmod modprobe xz tar
 
@@ -11,11 +12,11 @@ need depmod modprobe xz tar
 MODULES=(virtio_pci virtio_blk virtio_rng virtio_console crc32c_generic ext4)
 
 build() {
-  local name=$1 meta arch release='' package deb version stage out
+  local name=$1 meta arch release='' package deb version stage
   case $name in
     cloud-6.1) meta=linux-image-cloud-amd64 arch=amd64 ;;
     generic-6.1) meta=linux-image-amd64 arch=amd64 ;;
-    cloud-6.12) meta=linux-image-cloud-amd64 arch=amd64 release=$RELEASE-backports ;;
+    cloud-6.12) meta=linux-image-cloud-amd64 arch=amd64 release=${RELEASE}-backports ;;
     686) meta=linux-image-686 arch=i386 ;;
     686-pae) meta=linux-image-686-pae arch=i386 ;;
     *) die "no such kernel: $name" ;;
@@ -24,7 +25,6 @@ build() {
   package=$(kernel_package "$meta" "$arch" ${release:+"$release"})
   [[ -n $package ]] || die "$meta:$arch stands for no package"
   deb=$(fetch "$package" "$arch" ${release:+"$release"})
-  out=$GUESTS/kernels/$name
   stage=$out.new
   rm -rf "$stage"
   mkdir -p "$stage/all" "$stage/modules"
@@ -58,4 +58,11 @@ build() {
 
 [[ $# == 1 ]] || die "usage: kernel.sh NAME"
 lock_cache
-build "$1"
+out=$GUESTS/kernels/$1
+if [[ -e $out/vmlinuz ]] && current "$out/made" "$HERE/kernel.sh"; then
+  touch "$out/vmlinuz"
+else
+  build "$1"
+  echo "$1" >"$out/made.new"
+  made "$out/made"
+fi

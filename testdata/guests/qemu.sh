@@ -5,6 +5,7 @@
 # NAME.LABEL.log is the console as it came, NAME.LABEL.times has the host's seconds
 # since the start before each line, and RESULTS gets one line.
 
+# shellcheck source=SCRIPTDIR/apt.sh
 . "$(dirname "$0")/apt.sh"
 need qemu-system-x86_64 timeout
 
@@ -26,7 +27,7 @@ stamp() {
 
 timeout "${TIMEOUT:-300}" qemu-system-x86_64 -accel tcg -m 512 -nodefaults -display none -no-reboot \
   -serial stdio -kernel "$kernel/vmlinuz" -initrd "$kernel/initrd.cpio" \
-  -append "console=ttyS0${words:+ $words}" "$@" </dev/null 2>"$out.err" | stamp >"$out.times" || rc=$?
+  -append "console=ttyS0 panic=-1${words:+ $words}" "$@" </dev/null 2>"$out.err" | stamp >"$out.times" || rc=$?
 t=$(since)
 cut -c 13- "$out.times" >"$out.log"
 

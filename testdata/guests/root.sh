@@ -3,6 +3,7 @@
 # root.sh - $GUESTS/root.ext4 and root.qcow2: a Debian made by debootstrap (minbase), with
 # /sbin/emu-root to go on where ./init leaves off.  debootstrap needs root.
 
+# shellcheck source=SCRIPTDIR/apt.sh
 . "$(dirname "$0")/apt.sh"
 need debootstrap mke2fs qemu-img
 [[ $(id -u) == 0 ]] || die "debootstrap needs root"
@@ -41,10 +42,10 @@ build() {
   qemu-img convert -c -f raw -O qcow2 "$GUESTS/root.ext4.new" "$GUESTS/root-compressed.qcow2.new"
   mv "$GUESTS/root.qcow2.new" "$GUESTS/root.qcow2"
   mv "$GUESTS/root-compressed.qcow2.new" "$GUESTS/root-compressed.qcow2"
-  mv "$GUESTS/root.ext4.new" "$GUESTS/root.ext4"
+  made "$GUESTS/root.ext4"
   rm -rf "$tree"
   note "root.ext4: $(du -k "$GUESTS/root.ext4" | cut -f 1) KiB on disk"
 }
 
 lock_cache
-build
+current "$GUESTS/root.ext4" "$HERE/root.sh" "$HERE/emu-root" || build

@@ -3,6 +3,7 @@
 # tools.sh ARCH - the user land of the initial RAM disks: $GUESTS/tools-ARCH.cpio.
 # Real programs of Debian's packages, the libraries that they name, busybox, and ./init.
 
+# shellcheck source=SCRIPTDIR/apt.sh
 . "$(dirname "$0")/apt.sh"
 need readelf cpio
 
@@ -71,7 +72,7 @@ build() {
     # The interpreter's name is fixed: /lib64/ld-linux-x86-64.so.2.
     mkdir -p "$tree/lib64"
     ln -s "/${have[ld-linux-x86-64.so.2]}" "$tree/lib64/ld-linux-x86-64.so.2"
-    [[ ! -x $GUESTS/bench ]] || cp "$GUESTS/bench" "$tree/usr/bin/bench"
+    cp "$GUESTS/bench" "$tree/usr/bin/bench"
   else
     ln -s "/${have[ld-linux.so.2]}" "$tree/lib/ld-linux.so.2"
   fi
@@ -85,11 +86,13 @@ build() {
   seq 1 20000 >"$tree/etc/numbers"
   chmod -R u+w,go+rX "$tree"
   archive "$tree" >"$GUESTS/tools-$arch.cpio.new"
-  mv "$GUESTS/tools-$arch.cpio.new" "$GUESTS/tools-$arch.cpio"
+  made "$GUESTS/tools-$arch.cpio"
   rm -rf "$all" "$tree"
   note "tools-$arch.cpio: $(stat -c %s "$GUESTS/tools-$arch.cpio") bytes"
 }
 
 [[ $# == 1 && ($1 == amd64 || $1 == i386) ]] || die "usage: tools.sh amd64|i386"
 lock_cache
-build "$1"
+inputs=("$HERE/tools.sh" "$HERE/init")
+[[ $1 != amd64 ]] || inputs+=("$GUESTS/bench")
+current "$GUESTS/tools-$1.cpio" "${inputs[@]}" || build "$1"
