@@ -22,8 +22,8 @@ func trigOutcome(f func(*Env, F80) (F80, bool), pushes F80) func(*Env, F80, F80)
 			return outcome{r: a, r2: b, sw: 0x400}
 		}
 		if pushes != (F80{}) {
-			if r == Indefinite80() || unpack80(r).isNaN() {
-				pushes = r
+			if unpack80(r).isNaN() {
+				return outcome{r: r, r2: r}
 			}
 			return outcome{r: pushes, r2: r}
 		}
