@@ -127,6 +127,9 @@ func TestTranscendentalsAgainstHost(t *testing.T) {
 						got.r.SE, got.r.Mant, got.r2.SE, got.r2.Mant, got.sw, want.r.SE, want.r.Mant, want.r2.SE, want.r2.Mant, want.sw)
 				}
 			}
+			if far != 0 || flags != 0 || differ > total/20 {
+				t.Errorf("too far from the host")
+			}
 			t.Logf("%d cases: %d differ, %d by more than one ulp, worst %d; flags differ in %d", total, differ, far, worst, flags)
 		})
 	}
@@ -165,5 +168,44 @@ func TestTranscendentalSpecials(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestConstants compares FLDPI and its kin in every rounding mode.
+func TestConstants(t *testing.T) {
+	for _, op := range []struct {
+		name string
+		host func(*hostfpu.Case)
+		emu  func(*Env) F80
+	}{
+		{"FLDPI", hostfpu.Fldpi, (*Env).Pi80},
+		{"FLDL2T", hostfpu.Fldl2t, (*Env).Log2Of10},
+		{"FLDL2E", hostfpu.Fldl2e, (*Env).Log2OfE},
+		{"FLDLG2", hostfpu.Fldlg2, (*Env).Log10Of2},
+		{"FLDLN2", hostfpu.Fldln2, (*Env).LnOf2},
+	} {
+		for mode := range Rounding(4) {
+			c := hostfpu.Case{Control: 0x37F | uint32(mode)<<10}
+			op.host(&c)
+			e := Env{Rounding: mode, Masks: AllFlags}
+			if got, want := op.emu(&e), get80(&c.R); got != want || Flags(c.Status&0x3F) != e.Flags {
+				t.Errorf("%s rc=%d: got %v, host %v", op.name, mode, got, want)
+			}
+		}
+	}
+}
+
+// TestClass80 compares FXAM.
+func TestClass80(t *testing.T) {
+	s := newSource()
+	for range cases(t, 20000) {
+		a, _ := s.pair80()
+		c := hostfpu.Case{Control: 0x37F}
+		put80(&c.A, a)
+		hostfpu.Fxam(&c)
+		want := Class(c.Status>>8&1 | c.Status>>9&2 | c.Status>>12&4)
+		if got := Class80(a); got != want {
+			t.Fatalf("%04x:%016x: got %d, host %d", a.SE, a.Mant, got, want)
+		}
 	}
 }
