@@ -117,7 +117,7 @@ func (c *CPU) x87Record(u *uop) {
 	f := &c.fpu
 	f.lastIP, f.lastCS = c.start(u), c.seg[isa.CS].Selector
 	if u.Args[0].Kind == isa.KindMem || u.Args[1].Kind == isa.KindMem {
-		f.lastDP, f.lastDS = c.offset(u), c.seg[u.Seg&7%6].Selector
+		f.lastDP, f.lastDS = c.offset(u), c.seg[u.Seg].Selector
 	}
 	if f.sw&x87ES != 0 {
 		f.lastOpcode = c.x87Opcode(u)
@@ -691,26 +691,16 @@ func fcmov(cc uint8) handler {
 	})
 }
 
-// x87Constant pushes a constant whose 66 bits round as the control word says (SDM vol. 1, 8.3.8): rest is what follows
-// the significand: 0 nothing, 1 less than half a unit, 2 more than half.
-func x87Constant(mant uint64, se uint16, rest uint8) handler {
+// x87Constant pushes a constant.
+func x87Constant(value func(e *softfloat.Env) softfloat.F80) handler {
 	return x87(func(c *CPU, u *uop) bool {
-		f := &c.fpu
-		f.sw &^= x87C1
-		v := softfloat.F80{Mant: mant, SE: se}
-		switch softfloat.Rounding(f.cw >> 10 & 3) {
-		case softfloat.NearestEven:
-			if rest == 2 {
-				v.Mant++
-			}
-		case softfloat.Up:
-			if rest != 0 {
-				v.Mant++
-			}
-		}
-		c.x87Push(v)
+		c.x87Push(value(c.x87Env()))
 		return true
 	})
+}
+
+func constant80(v softfloat.F80) func(*softfloat.Env) softfloat.F80 {
+	return func(*softfloat.Env) softfloat.F80 { return v }
 }
 
 func fxam(c *CPU, u *uop) bool {
@@ -808,19 +798,7 @@ func x87Remainder(rem func(e *softfloat.Env, a, b softfloat.F80) (softfloat.F80,
 
 func fxtract(c *CPU, u *uop) bool {
 	f := &c.fpu
-	f.sw &^= x87C1
-	switch {
-	case f.empty(0) || !f.empty(7):
-		masked := false
-		if f.empty(0) {
-			masked = f.underflow()
-		} else {
-			masked = f.overflow()
-		}
-		if masked {
-			f.set(0, softfloat.Indefinite80())
-			f.push(softfloat.Indefinite80())
-		}
+	if !c.x87RoomForTwo() {
 		return true
 	}
 	significand, exponent := c.x87Env().Extract80(*f.reg(0))
@@ -829,4 +807,196 @@ func fxtract(c *CPU, u *uop) bool {
 		f.push(significand)
 	}
 	return true
+}
+
+// x87RoomForTwo checks the stack for an instruction that replaces ST(0) by two values.
+func (c *CPU) x87RoomForTwo() bool {
+	f := &c.fpu
+	if !f.empty(0) && f.empty(7) {
+		return true
+	}
+	masked := false
+	if f.empty(0) {
+		masked = f.underflow()
+	} else {
+		masked = f.overflow()
+	}
+	if masked {
+		f.set(0, softfloat.Indefinite80())
+		f.push(softfloat.Indefinite80())
+	}
+	return false
+}
+
+// x87Trig is FSIN and FCOS: outside the range of the instruction only C2 changes.
+func x87Trig(op func(e *softfloat.Env, a softfloat.F80) (softfloat.F80, bool)) handler {
+	return x87(func(c *CPU, u *uop) bool {
+		f := &c.fpu
+		f.sw &^= x87C2
+		if f.empty(0) {
+			if f.underflow() {
+				f.set(0, softfloat.Indefinite80())
+			}
+			return true
+		}
+		r, ok := op(c.x87Env(), *f.reg(0))
+		if !ok {
+			f.sw |= x87C2
+		} else if c.x87Raised(false) {
+			f.set(0, r)
+		}
+		return true
+	})
+}
+
+// x87TrigTwo is FPTAN and FSINCOS, which replace ST(0) by a and push b.
+func x87TrigTwo(op func(e *softfloat.Env, x softfloat.F80) (a, b softfloat.F80, ok bool)) handler {
+	return x87(func(c *CPU, u *uop) bool {
+		f := &c.fpu
+		f.sw &^= x87C2
+		if !c.x87RoomForTwo() {
+			return true
+		}
+		a, b, ok := op(c.x87Env(), *f.reg(0))
+		if !ok {
+			f.sw |= x87C2
+		} else if c.x87Raised(false) {
+			f.set(0, a)
+			f.push(b)
+		}
+		return true
+	})
+}
+
+func fptan(e *softfloat.Env, x softfloat.F80) (a, b softfloat.F80, ok bool) {
+	a, ok = e.FPTAN(x)
+	b = softfloat.F80{Mant: 1 << 63, SE: 0x3fff}
+	if isNaN80(a) {
+		b = a
+	}
+	return a, b, ok
+}
+
+func x87Handlers() map[isa.Op]handler {
+	type env = softfloat.Env
+	type f80 = softfloat.F80
+	return map[isa.Op]handler{
+		isa.FADD:   x87Dyadic(x87Add, false, false),
+		isa.FADDP:  x87Dyadic(x87Add, false, true),
+		isa.FIADD:  x87Dyadic(x87Add, true, false),
+		isa.FMUL:   x87Dyadic(x87Mul, false, false),
+		isa.FMULP:  x87Dyadic(x87Mul, false, true),
+		isa.FIMUL:  x87Dyadic(x87Mul, true, false),
+		isa.FSUB:   x87Dyadic(x87Sub, false, false),
+		isa.FSUBP:  x87Dyadic(x87Sub, false, true),
+		isa.FISUB:  x87Dyadic(x87Sub, true, false),
+		isa.FSUBR:  x87Dyadic(x87SubR, false, false),
+		isa.FSUBRP: x87Dyadic(x87SubR, false, true),
+		isa.FISUBR: x87Dyadic(x87SubR, true, false),
+		isa.FDIV:   x87Dyadic(x87Div, false, false),
+		isa.FDIVP:  x87Dyadic(x87Div, false, true),
+		isa.FIDIV:  x87Dyadic(x87Div, true, false),
+		isa.FDIVR:  x87Dyadic(x87DivR, false, false),
+		isa.FDIVRP: x87Dyadic(x87DivR, false, true),
+		isa.FIDIVR: x87Dyadic(x87DivR, true, false),
+
+		isa.FCOM:    x87Compare(x87ToCodes, false, true, 0),
+		isa.FCOMP:   x87Compare(x87ToCodes, false, true, 1),
+		isa.FCOMPP:  x87Compare(x87ToCodes, false, true, 2),
+		isa.FICOM:   x87Compare(x87ToCodes, true, true, 0),
+		isa.FICOMP:  x87Compare(x87ToCodes, true, true, 1),
+		isa.FUCOM:   x87Compare(x87ToCodes, false, false, 0),
+		isa.FUCOMP:  x87Compare(x87ToCodes, false, false, 1),
+		isa.FUCOMPP: x87Compare(x87ToCodes, false, false, 2),
+		isa.FCOMI:   x87Compare(x87ToFlags, false, true, 0),
+		isa.FCOMIP:  x87Compare(x87ToFlags, false, true, 1),
+		isa.FUCOMI:  x87Compare(x87ToFlags, false, false, 0),
+		isa.FUCOMIP: x87Compare(x87ToFlags, false, false, 1),
+		isa.FTST:    x87(ftst),
+		isa.FXAM:    x87(fxam),
+
+		isa.FLD:    x87(fld),
+		isa.FILD:   x87(fild),
+		isa.FBLD:   x87(fbld),
+		isa.FST:    fst(false),
+		isa.FSTP:   fst(true),
+		isa.FIST:   fist(false, false),
+		isa.FISTP:  fist(true, false),
+		isa.FISTTP: fist(true, true),
+		isa.FBSTP:  x87(fbstp),
+		isa.FXCH:   x87(fxch),
+
+		isa.FCMOVB:   fcmov(2),
+		isa.FCMOVNB:  fcmov(3),
+		isa.FCMOVE:   fcmov(4),
+		isa.FCMOVNE:  fcmov(5),
+		isa.FCMOVBE:  fcmov(6),
+		isa.FCMOVNBE: fcmov(7),
+		isa.FCMOVU:   fcmov(10),
+		isa.FCMOVNU:  fcmov(11),
+
+		isa.FLD1:   x87Constant(constant80(f80{Mant: 1 << 63, SE: 0x3fff})),
+		isa.FLDZ:   x87Constant(constant80(f80{})),
+		isa.FLDL2T: x87Constant((*env).Log2Of10),
+		isa.FLDL2E: x87Constant((*env).Log2OfE),
+		isa.FLDPI:  x87Constant((*env).Pi80),
+		isa.FLDLG2: x87Constant((*env).Log10Of2),
+		isa.FLDLN2: x87Constant((*env).LnOf2),
+
+		isa.FCHS:    x87Sign(func(se uint16) uint16 { return se ^ 0x8000 }),
+		isa.FABS:    x87Sign(func(se uint16) uint16 { return se & 0x7fff }),
+		isa.FSQRT:   x87Monadic((*env).Sqrt80),
+		isa.FRNDINT: x87Monadic((*env).RoundInt80),
+		isa.F2XM1:   x87Monadic((*env).F2XM1),
+		isa.FSCALE:  x87Pair(0, false, (*env).Scale80),
+		isa.FYL2X:   x87Pair(1, true, (*env).FYL2X),
+		isa.FYL2XP1: x87Pair(1, true, (*env).FYL2XP1),
+		isa.FPATAN:  x87Pair(1, true, (*env).FPATAN),
+		isa.FPREM:   x87Remainder((*env).Rem80),
+		isa.FPREM1:  x87Remainder((*env).Rem1_80),
+		isa.FXTRACT: x87(fxtract),
+		isa.FSIN:    x87Trig((*env).FSIN),
+		isa.FCOS:    x87Trig((*env).FCOS),
+		isa.FPTAN:   x87TrigTwo(fptan),
+		isa.FSINCOS: x87TrigTwo((*env).FSINCOS),
+
+		isa.FNOP: x87(func(c *CPU, u *uop) bool { return true }),
+		isa.FINCSTP: x87(func(c *CPU, u *uop) bool {
+			f := &c.fpu
+			f.sw &^= x87C1
+			f.top = (f.top + 1) & 7
+			return true
+		}),
+		isa.FDECSTP: x87(func(c *CPU, u *uop) bool {
+			f := &c.fpu
+			f.sw &^= x87C1
+			f.top = (f.top - 1) & 7
+			return true
+		}),
+		isa.FFREE: x87(func(c *CPU, u *uop) bool {
+			f := &c.fpu
+			f.full &^= 1 << ((f.top + u.Args[0].Reg) & 7)
+			return true
+		}),
+		isa.FFREEP: x87(func(c *CPU, u *uop) bool {
+			f := &c.fpu
+			f.full &^= 1 << ((f.top + u.Args[0].Reg) & 7)
+			f.pop()
+			return true
+		}),
+
+		isa.FWAIT:   fwait,
+		isa.FNINIT:  x87Quiet(func(f *fpuState) { f.init87() }),
+		isa.FNCLEX:  x87Quiet(func(f *fpuState) { f.sw &^= x87Flags | x87SF | x87ES | x87B }),
+		isa.FNENI:   x87Quiet(func(*fpuState) {}),
+		isa.FNDISI:  x87Quiet(func(*fpuState) {}),
+		isa.FNSETPM: x87Quiet(func(*fpuState) {}),
+		isa.FLDCW:   fldcw,
+		isa.FNSTCW:  x87StoreWord(func(f *fpuState) uint16 { return f.cw }),
+		isa.FNSTSW:  x87StoreWord((*fpuState).status),
+		isa.FNSTENV: fnstenv,
+		isa.FLDENV:  fldenv,
+		isa.FNSAVE:  fnsave,
+		isa.FRSTOR:  frstor,
+	}
 }
