@@ -60,7 +60,7 @@ func endsBlock(in *isa.Inst) bool { return in.Row.Attr&isa.EndsBlock != 0 }
 // runsAlone reports whether the instruction must be a block of its own, since it reads the instruction count or the
 // clock, may call a device, or counts as many instructions.
 func (c *CPU) runsAlone(in *isa.Inst) bool {
-	if in.Prefix&(isa.PrefixRep|isa.PrefixRepne) != 0 && in.Row.Attr&isa.String != 0 {
+	if in.Prefix&(isa.PrefixRep|isa.PrefixRepne) != 0 && in.Row.Attr&(isa.Rep|isa.Repe) != 0 {
 		return true
 	}
 	switch in.Op {

@@ -46,7 +46,7 @@ const (
 type exception struct {
 	vector uint8
 	// hasCode says that the vector pushes code; trap says that RIP is that of the next instruction.
-	hasCode bool
+	hasCode, trap bool
 	// software is set for INT n, INT3, INTO (they check the gate's DPL) and INT1 (it does not).
 	software bool
 	external bool

@@ -35,14 +35,19 @@ func (c *CPU) offset(u *uop) uint64 {
 
 // address computes the linear address of the size-byte memory operand of u and checks its segment.
 func (c *CPU) address(u *uop, size uint8, write bool) (la uint64, ok bool) {
-	off := c.offset(u)
+	return c.segment(u.Seg, c.offset(u), uint64(size), write)
+}
+
+// segment computes the linear address of size bytes at an offset of a segment and checks limit and access rights. In
+// 64-bit mode there are none, and only FS and GS have a base (SDM vol. 3A, 3.2.4).
+func (c *CPU) segment(seg uint8, off, size uint64, write bool) (la uint64, ok bool) {
 	if c.mode == isa.Mode64 {
-		if u.Seg >= isa.FS {
-			off += c.seg[u.Seg].Base
+		if seg >= isa.FS {
+			off += c.seg[seg].Base
 		}
 		return off, true
 	}
-	return c.linear(u.Seg, off, uint64(size), write)
+	return c.linear(seg, off, size, write)
 }
 
 // load reads size bytes (1, 2, 4, 8) at a linear address.
@@ -76,7 +81,8 @@ func (c *CPU) store(la uint64, size uint8, v uint64) bool {
 	}
 }
 
-// read returns operand i of u, at most 8 bytes, zero-extended from its size.
+// read returns operand i of u, at most 8 bytes, zero-extended from its size. An immediate keeps the extension to 64 bits
+// that the decoder gave it: 48 81 C0 imm32 adds a sign-extended one.
 func (c *CPU) read(u *uop, i int) (uint64, bool) {
 	a := &u.Args[i]
 	switch a.Kind {
@@ -85,7 +91,7 @@ func (c *CPU) read(u *uop, i int) (uint64, bool) {
 	case isa.KindHigh:
 		return c.r[a.Reg&31] >> 8 & 0xff, true
 	case isa.KindImm:
-		return u.Imm & sizeMask[a.Size], true
+		return u.Imm, true
 	case isa.KindMem:
 		la, ok := c.address(u, a.Size, false)
 		if !ok {

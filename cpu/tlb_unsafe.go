@@ -139,6 +139,18 @@ func (c *CPU) probeWrite(la uint64, size uint8) bool {
 	return c.probeWriteSlow(la, uint64(size))
 }
 
+// hostPage returns the memory of the page of la if the TLB has it, for reading or writing, else nil.
+func (c *CPU) hostPage(la uint64, write bool) *[4096]byte {
+	e := &c.tlbR[la>>12&tlbMask]
+	if write {
+		e = &c.tlbW[la>>12&tlbMask]
+	}
+	if e.tag != la>>12|c.ctx {
+		return nil
+	}
+	return (*[4096]byte)(e.host)
+}
+
 // fillTLB enters a page into the array for reading or writing.
 func fillTLB(array *[tlbSize]tlbEntry, ctx, la uint64, page *[4096]byte) {
 	array[la>>12&tlbMask] = tlbEntry{tag: la>>12 | ctx, host: unsafe.Pointer(page)}
