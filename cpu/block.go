@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/hybridbridge/emu/cpu/isa"
+	"github.com/hybridbridge/emu/cpu/vcpu"
 )
 
 // maxBlock bounds the instructions of a block; maxOps bounds those of all blocks together (about 96 bytes each), after
@@ -34,6 +35,12 @@ type block struct {
 
 // blockKey is what decoding and the choice of handlers depend on beside the bytes.
 type blockKey uint8
+
+// The bits of a blockKey beside the mode.
+const (
+	keyStack32 blockKey = 4 // the stack is 32 bits wide
+	keyFlat    blockKey = 8 // all but FS and GS cover the 32-bit address space, and the stack is 32 bits wide
+)
 
 // codePage holds the blocks that begin in one physical page.
 type codePage struct {
@@ -79,9 +86,27 @@ func (c *CPU) currentKey() blockKey {
 		k = 1
 	}
 	if c.stackSize() == 4 {
-		k |= 4
+		k |= keyStack32
+		if c.flat() {
+			k |= keyFlat
+		}
 	}
 	return k
+}
+
+// flat reports that accesses through CS, SS, DS and ES need no check of limit and rights and no base.
+func (c *CPU) flat() bool {
+	const writable = vcpu.AttrP | vcpu.AttrS | vcpu.AttrWritable
+	for _, i := range [4]uint8{isa.CS, isa.SS, isa.DS, isa.ES} {
+		s := &c.seg[i]
+		if s.Base != 0 || s.Limit != 0xffffffff {
+			return false
+		}
+		if i != isa.CS && s.Attr&(writable|vcpu.AttrCode|vcpu.AttrExpand) != writable {
+			return false
+		}
+	}
+	return true
 }
 
 // lookup finds or builds the block at RIP. A nil block means that the fetch stopped: see c.stop.
@@ -176,14 +201,16 @@ func (c *CPU) build(p *codePage, la uint64) *block {
 			if len(ops) > 0 && c.runsAlone(&u.Inst) {
 				break
 			}
-			u.exec = c.handlerFor(&u)
 			last = endsBlock(&u.Inst) || c.runsAlone(&u.Inst)
 		}
 		pos += uint64(u.Len)
 		u.end = uint32(pos - off)
 		u.index = uint16(len(ops))
-		if u.Base == isa.RegRIP {
-			u.Disp += int64(u.end)
+		if u.exec == nil {
+			if u.Base == isa.RegRIP {
+				u.Disp += int64(u.end)
+			}
+			u.exec = c.handlerFor(&u, off)
 		}
 		ops = append(ops, u)
 		if last || b.second != 0 || pos >= 4096 {
