@@ -33,6 +33,13 @@ const (
 func (c *CPU) setSegment(reg uint8, s vcpu.Segment) {
 	c.seg[reg] = s
 	c.rights[reg&7] = 0
+	if reg >= isa.FS {
+		c.r[regFSBase+reg-isa.FS] = s.Base
+	}
+	if key := c.currentKey(); key != c.key {
+		c.key = key
+		c.unchain = true
+	}
 	const usable = vcpu.AttrP | vcpu.AttrS
 	if s.Attr&usable != usable {
 		return

@@ -1,0 +1,131 @@
+package memory
+
+import (
+	"bytes"
+	"testing"
+)
+
+func open(t testing.TB, layout []Range) *Memory {
+	t.Helper()
+	m, err := New(layout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+func TestAccess(t *testing.T) {
+	m := open(t, []Range{{0, 0x2000, RAM}, {0x2000, 0x1000, ROM}, {0x3000, 0x1000, RAM}, {0x10000, 0x1000, RAM}})
+	var hooked [][2]uint64
+	m.OnWrite(func(pa uint64, n int) { hooked = append(hooked, [2]uint64{pa, uint64(n)}) })
+	data := bytes.Repeat([]byte{1, 2, 3}, 100)
+	if !m.WriteAt(data, 0xfc0) {
+		t.Fatal("write across pages")
+	}
+	got := make([]byte, len(data))
+	if !m.ReadAt(got, 0xfc0) || !bytes.Equal(got, data) {
+		t.Fatal("read back")
+	}
+	if len(hooked) != 1 || hooked[0] != [2]uint64{0xfc0, 300} {
+		t.Fatal(hooked)
+	}
+	for _, c := range []struct {
+		pa uint64
+		n  int
+		rd bool
+		wr bool
+	}{
+		{0x1fff, 1, true, true},
+		{0x1fff, 2, true, false},
+		{0x1fff, 0x1002, true, false},
+		{0x3fff, 1, true, true},
+		{0x3fff, 2, false, false},
+		{0x4000, 1, false, false},
+		{0xffff, 2, false, false},
+		{0x10fff, 1, true, true},
+		{0x11000, 1, false, false},
+		{^uint64(0), 1, false, false},
+		{^uint64(0), 2, false, false},
+		{0, 0, true, true},
+	} {
+		p := make([]byte, c.n)
+		if m.ReadAt(p, c.pa) != c.rd || m.WriteAt(p, c.pa) != c.wr {
+			t.Errorf("%#x+%d: want read %v, write %v", c.pa, c.n, c.rd, c.wr)
+		}
+	}
+	if m.Page(0x2000) != nil || m.ReadPage(0x2000) == nil || m.Page(0x4000) != nil || m.Page(^uint64(0)) != nil {
+		t.Error("Page")
+	}
+	if err := m.SetROM([]byte{9}, 0x2fff); err != nil || m.ReadPage(0x2fff)[0xfff] != 9 {
+		t.Error("SetROM", err)
+	}
+	m.Page(0x10123)[0x123] = 7
+	if r := m.Regions()[3]; m.Bytes()[r.Offset+0x123] != 7 {
+		t.Error("Regions offsets")
+	}
+}
+
+func TestLayouts(t *testing.T) {
+	total := func(l []Range, err error) (sum uint64) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := open(t, l)
+		for _, r := range m.Ranges() {
+			if r.Base < PCIHoleEnd && r.End() > PCIHole {
+				t.Errorf("%#x+%#x is in the hole", r.Base, r.Size)
+			}
+		}
+		return m.Usable()
+	}
+	if n := total(Flat(512<<20, Options{})); n != 511<<20+LowEnd {
+		t.Errorf("%#x", n)
+	}
+	if n := total(Flat(5<<30, Options{VGARAM: true})); n != 5<<30-1<<20+LowEnd {
+		t.Errorf("%#x", n)
+	}
+	l, err := Disjoint(1<<30, 0xb000_0001, 0x100_0000, 0x400_0000, Options{})
+	if n := total(l, err); n != 1<<30+0x300_0000+LowEnd {
+		t.Errorf("%#x", n)
+	}
+	for _, r := range l {
+		if r.Kind == RAM && r.Base >= HighBase && r.Base != 0x100_0000 && r.Base < 0xb000_0000 {
+			t.Errorf("%#x is usable", r.Base)
+		}
+	}
+	if l, _ := Disjoint(1<<30, 0xd000_0000, 0x100_0000, 0x400_0000, Options{}); l[len(l)-1].Base != PCIHoleEnd {
+		t.Error("RAM in the hole")
+	}
+	for _, f := range []func() ([]Range, error){
+		func() ([]Range, error) { return Flat(1<<20, Options{}) },
+		func() ([]Range, error) { return Flat(1<<60, Options{}) },
+		func() ([]Range, error) { return Disjoint(1<<30, 0x200_0000, 0x100_0000, 0x400_0000, Options{}) },
+		func() ([]Range, error) { return Disjoint(1<<30, ^uint64(0), 0x100_0000, 0x400_0000, Options{}) },
+		func() ([]Range, error) { return Disjoint(1<<30, 1<<30, 0, 0x400_0000, Options{}) },
+	} {
+		if _, err := f(); err == nil {
+			t.Error("no error")
+		}
+	}
+	for _, l := range [][]Range{nil, {{1, 4096, RAM}}, {{0, 0, RAM}}, {{0, 8192, RAM}, {4096, 4096, RAM}}, {{1 << 45, 1 << 60, RAM}}} {
+		if _, err := New(l); err == nil {
+			t.Error("no error for", l)
+		}
+	}
+}
+
+func BenchmarkPage(b *testing.B) {
+	l, _ := Flat(512<<20, Options{})
+	m := open(b, l)
+	var sum byte
+	for i := range b.N {
+		sum += m.Page(HighBase + uint64(i)*4096%(500<<20))[0]
+	}
+	_ = sum
+}

@@ -1,0 +1,254 @@
+package symbols
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hybridbridge/emu/core/boot"
+)
+
+func TestTable(t *testing.T) {
+	tab, err := ParseProc(strings.NewReader(`0000000000000000 A fixed_percpu_data
+ffffffff81000000 T _text
+ffffffff81000000 T _stext
+ffffffff81000100 t dup
+ffffffff81000200 t dup
+ffffffffc0000000 t mod_fn	[virtio]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for addr, want := range map[uint64]string{
+		0xffffffff81000000: "_text+0x0",
+		0xffffffff810001ff: "dup+0xff",
+		0xffffffffc0000004: "mod_fn+0x4 [virtio]",
+		0xffffffff80ffffff: "0xffffffff80ffffff",
+		0xffffffffd0000000: "0xffffffffd0000000",
+		0:                  "0x0",
+	} {
+		if got := tab.Format(addr); got != want {
+			t.Errorf("%#x is %s, want %s", addr, got, want)
+		}
+	}
+	if a, ok := tab.Address("dup"); !ok || a != 0xffffffff81000100 {
+		t.Errorf("%#x", a)
+	}
+	if _, ok := tab.Address("none"); ok {
+		t.Error("found none")
+	}
+	s := tab.Shift(0x1000).Shift(0x1000)
+	if a, _ := s.Address("_text"); a != 0xffffffff81002000 || s.Format(a+5) != "_text+0x5" {
+		t.Errorf("%#x", a)
+	}
+	if a, ok := s.Address("fixed_percpu_data"); !ok || a != 0 {
+		t.Error("an absolute symbol moved")
+	}
+	if got := (*Table)(nil).Format(5); got != "0x5" {
+		t.Error(got)
+	}
+	n := 0
+	s.All(func(Symbol) bool { n++; return n < 3 })
+	if n != 3 || s.Len() != 6 {
+		t.Error(n)
+	}
+	for _, bad := range []string{"", "hello", "zz T x", "0000000000000000 T x\n0000000000000000 T y"} {
+		if _, err := ParseProc(strings.NewReader(bad)); err == nil {
+			t.Errorf("no error for %q", bad)
+		}
+	}
+}
+
+// makeKallsyms builds the tables as the kernel's build does, with single-byte tokens only.
+func makeKallsyms(syms []Symbol, word int, modern, percpu bool) []byte {
+	le := binary.LittleEndian
+	b := make([]byte, 64)
+	copy(b, "\x7fELF\x02")
+	if word == 4 {
+		b[4] = 1
+	}
+	align := func() {
+		for len(b)%word != 0 {
+			b = append(b, 0)
+		}
+	}
+	base := uint64(0)
+	for _, s := range syms {
+		if s.Type != 'A' && (base == 0 || s.Address < base) {
+			base = s.Address
+		}
+	}
+	offsets := func() {
+		for _, s := range syms {
+			off := uint32(s.Address - base)
+			if percpu {
+				off = uint32(base - 1 - s.Address)
+				if s.Type == 'A' {
+					off = uint32(s.Address)
+				}
+			}
+			b = le.AppendUint32(b, off)
+		}
+		align()
+		b = le.AppendUint64(b, base)[:len(b)+word]
+	}
+	if !modern {
+		offsets()
+	}
+	b = le.AppendUint32(b, uint32(len(syms)))
+	align()
+	names := len(b)
+	var marks []uint32
+	for i, s := range syms {
+		if i%256 == 0 {
+			marks = append(marks, uint32(len(b)-names))
+		}
+		n := string(s.Type) + s.Name
+		if len(n) < 0x80 {
+			b = append(b, byte(len(n)))
+		} else {
+			b = append(b, byte(len(n)&0x7f|0x80), byte(len(n)>>7))
+		}
+		b = append(b, n...)
+	}
+	align()
+	for _, m := range marks {
+		b = le.AppendUint32(b, m)
+	}
+	align()
+	var index []byte
+	start := len(b)
+	for i := range 256 {
+		index = le.AppendUint16(index, uint16(len(b)-start))
+		c := byte(i)
+		if c == 0 {
+			c = 'x'
+		}
+		b = append(b, c, 0)
+	}
+	align()
+	b = append(b, index...)
+	align()
+	if modern {
+		offsets()
+	}
+	return append(b, make([]byte, 64)...)
+}
+
+func someSymbols(word int, percpu bool) []Symbol {
+	base := uint64(0xffffffff81000000)
+	if word == 4 {
+		base = 0xc1000000
+	}
+	var syms []Symbol
+	if percpu {
+		for i := range 20 {
+			syms = append(syms, Symbol{Name: fmt.Sprintf("percpu_%d", i), Address: uint64(i) * 64, Type: 'A'})
+		}
+	}
+	for i := range 1000 {
+		syms = append(syms, Symbol{Name: fmt.Sprintf("function_%d", i), Address: base + uint64(i)*16, Type: 't'})
+	}
+	syms[len(syms)-2].Name = strings.Repeat("long", 50)
+	return syms
+}
+
+func TestKallsyms(t *testing.T) {
+	for _, word := range []int{4, 8} {
+		for _, modern := range []bool{false, true} {
+			for _, percpu := range []bool{false, true} {
+				if percpu && word == 4 {
+					continue
+				}
+				want := someSymbols(word, percpu)
+				got, err := FromKallsyms(makeKallsyms(want, word, modern, percpu))
+				if err != nil {
+					t.Errorf("word %d, modern %v, percpu %v: %v", word, modern, percpu, err)
+					continue
+				}
+				i := 0
+				got.All(func(s Symbol) bool {
+					if s != want[i] {
+						t.Errorf("%+v, want %+v", s, want[i])
+						return false
+					}
+					i++
+					return true
+				})
+			}
+		}
+	}
+	if _, err := FromKernel([]byte("no kernel")); !errors.Is(err, ErrNoSymbols) {
+		t.Error(err)
+	}
+}
+
+func TestDebianKernels(t *testing.T) {
+	dir := os.Getenv("GUESTS")
+	if dir == "" {
+		dir = "../../.cache/guests"
+		if _, err := os.Stat(dir); err != nil {
+			dir = "/work/main/.cache/guests"
+		}
+	}
+	files, _ := filepath.Glob(filepath.Join(dir, "kernels/*/vmlinuz"))
+	if len(files) == 0 {
+		t.Skip("no Debian kernels: neither $GUESTS nor .cache/guests has kernels/*/vmlinuz (make guests fetches them)")
+	}
+	for _, f := range files {
+		t.Run(filepath.Base(filepath.Dir(f)), func(t *testing.T) {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			im, err := boot.Parse(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v, err := im.Unpack()
+			if err != nil {
+				t.Fatal(err)
+			}
+			tab, err := FromKernel(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, _ := tab.Address("_text")
+			init, _ := tab.Address("init_task")
+			t.Logf("%d symbols, _text %#x, init_task %#x, %s", tab.Len(), text, init, Banner(v))
+			if !strings.HasPrefix(Banner(v), "Linux version "+strings.Fields(im.Version)[0]) || !strings.Contains(Banner(v), "#1 SMP") {
+				t.Error("banner")
+			}
+			names := []string{"_text", "start_kernel", "startup_64", "init_task", "linux_banner", "init_pid_ns", "modules", "_end"}
+			if im.Bits == 32 { // Debian's i386 kernels are built without KALLSYMS_ALL
+				names = []string{"_text", "start_kernel", "startup_32", "_etext"}
+			}
+			for _, name := range names {
+				s, ok := tab.Find(name)
+				if !ok {
+					t.Error("no", name)
+				} else if back, off, ok := tab.Lookup(s.Address); !ok || off != 0 || back.Address != s.Address {
+					t.Error("no way back to", name)
+				}
+			}
+			if text != 0xffffffff81000000 && text != 0xc1000000 {
+				t.Errorf("_text is %#x", text)
+			}
+		})
+	}
+}
+
+func FuzzKallsyms(f *testing.F) {
+	f.Add(makeKallsyms(someSymbols(8, true)[:200], 8, false, true))
+	f.Add(makeKallsyms(someSymbols(4, false)[:200], 4, true, false))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if tab, err := FromKernel(b); err == nil {
+			tab.Lookup(0xffffffff81000000)
+		}
+		_ = Banner(b)
+	})
+}
