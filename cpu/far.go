@@ -10,15 +10,15 @@ func farHandlers() map[isa.Op]handler {
 		isa.CALL_FAR: callFar,
 		isa.JMP_FAR:  jmpFar,
 		isa.RET_FAR:  retFar,
-		isa.SYSCALL:  syscall,
+		isa.SYSCALL:  syscallInst,
 		isa.SYSRET:   sysret,
 		isa.SYSENTER: sysenter,
 		isa.SYSEXIT:  sysexit,
 	}
 }
 
-// target reads the far pointer of a far CALL or JMP.
-func (c *CPU) target(u *uop) (sel uint16, off uint64, ok bool) {
+// farTarget reads the far pointer of a far CALL or JMP.
+func (c *CPU) farTarget(u *uop) (sel uint16, off uint64, ok bool) {
 	if u.Args[0].Kind == isa.KindMem {
 		return c.farPointer(u, 0)
 	}
@@ -26,7 +26,7 @@ func (c *CPU) target(u *uop) (sel uint16, off uint64, ok bool) {
 }
 
 func jmpFar(c *CPU, u *uop) bool {
-	sel, off, ok := c.target(u)
+	sel, off, ok := c.farTarget(u)
 	if !ok {
 		return false
 	}
@@ -43,7 +43,7 @@ func jmpFar(c *CPU, u *uop) bool {
 }
 
 func callFar(c *CPU, u *uop) bool {
-	sel, off, ok := c.target(u)
+	sel, off, ok := c.farTarget(u)
 	if !ok {
 		return false
 	}
@@ -392,8 +392,8 @@ const (
 	attrCPL3   = 3 << vcpu.AttrDPLShift
 )
 
-// syscall is SYSCALL as Intel has it, in 64-bit mode only (SDM vol. 2).
-func syscall(c *CPU, u *uop) bool {
+// syscallInst is SYSCALL as Intel has it, in 64-bit mode only (SDM vol. 2).
+func syscallInst(c *CPU, u *uop) bool {
 	if c.mode != isa.Mode64 || c.msr.EFER&eferSCE == 0 {
 		return c.raise(VectorUD)
 	}

@@ -49,12 +49,12 @@ func rdmsr(c *CPU, _ *uop) bool {
 	if !ok {
 		return c.gp(0)
 	}
-	c.setPair(v)
+	c.setEDXEAX(v)
 	return true
 }
 
 func wrmsr(c *CPU, _ *uop) bool {
-	if !c.writeMSR(uint32(c.r[isa.RCX]), c.pair()) {
+	if !c.writeMSR(uint32(c.r[isa.RCX]), c.edxEAX()) {
 		return c.gp(0)
 	}
 	return true

@@ -503,12 +503,9 @@ func (c *CPU) visible(sel uint16) (d descriptor, found, ok bool) {
 	return d, d.dpl() >= max(c.cpl, uint8(sel&3)), true
 }
 
-func (c *CPU) setZF(zf bool) bool {
-	w := uint64(0)
-	if zf {
-		w = FlagZF
-	}
-	c.f.update(FlagZF, w)
+// result sets ZF as the outcome of an instruction that cannot fail any more.
+func (c *CPU) result(zf bool) bool {
+	c.setZF(zf)
 	return true
 }
 
@@ -523,9 +520,9 @@ func verr(c *CPU, u *uop) bool {
 		return false
 	}
 	if u.Op == isa.VERW {
-		return c.setZF(found && d.data() && d.writable())
+		return c.result(found && d.data() && d.writable())
 	}
-	return c.setZF(found && (d.data() || d.code() && d.readable()))
+	return c.result(found && (d.data() || d.code() && d.readable()))
 }
 
 // lar is LAR and LSL (SDM vol. 2, tables 3-52 and 3-54 list the descriptor types).
@@ -552,14 +549,14 @@ func lar(c *CPU, u *uop) bool {
 		}
 	}
 	if !found {
-		return c.setZF(false)
+		return c.result(false)
 	}
 	r := uint64(d.segment(0).Limit)
 	if u.Op == isa.LAR {
 		r = d.low >> 32 & 0x00f0ff00
 	}
 	c.setReg(u.Args[0].Reg, u.OpSize, r)
-	return c.setZF(true)
+	return c.result(true)
 }
 
 func arpl(c *CPU, u *uop) bool {
@@ -569,10 +566,10 @@ func arpl(c *CPU, u *uop) bool {
 	}
 	src, _ := c.read(u, 1)
 	if dst&3 >= src&3 {
-		return c.setZF(false)
+		return c.result(false)
 	}
 	if !c.write(u, 0, dst&^3|src&3) {
 		return false
 	}
-	return c.setZF(true)
+	return c.result(true)
 }

@@ -442,14 +442,14 @@ func fsgsBase(c *CPU, u *uop) bool {
 	return true
 }
 
-// setPair writes a 64-bit value to EDX:EAX.
-func (c *CPU) setPair(v uint64) {
+// setEDXEAX writes a 64-bit value to EDX:EAX.
+func (c *CPU) setEDXEAX(v uint64) {
 	c.r[isa.RAX] = v & 0xffffffff
 	c.r[isa.RDX] = v >> 32
 }
 
-// pair is the 64-bit value in EDX:EAX.
-func (c *CPU) pair() uint64 { return c.r[isa.RDX]<<32 | c.r[isa.RAX]&0xffffffff }
+// edxEAX is the 64-bit value in EDX:EAX.
+func (c *CPU) edxEAX() uint64 { return c.r[isa.RDX]<<32 | c.r[isa.RAX]&0xffffffff }
 
 func xgetbv(c *CPU, _ *uop) bool {
 	if c.cr4&cr4OSXSAVE == 0 {
@@ -458,7 +458,7 @@ func xgetbv(c *CPU, _ *uop) bool {
 	if c.r[isa.RCX]&0xffffffff != 0 {
 		return c.gp(0)
 	}
-	c.setPair(c.fpu.xcr0)
+	c.setEDXEAX(c.fpu.xcr0)
 	return true
 }
 
@@ -466,7 +466,7 @@ func xsetbv(c *CPU, _ *uop) bool {
 	if c.cr4&cr4OSXSAVE == 0 {
 		return c.raise(VectorUD)
 	}
-	v := c.pair()
+	v := c.edxEAX()
 	if c.r[isa.RCX]&0xffffffff != 0 || v&xcr0X87 == 0 || v&^xcr0Allowed != 0 {
 		return c.gp(0)
 	}
@@ -482,7 +482,7 @@ func rdtsc(c *CPU, u *uop) bool {
 	if c.cr4&cr4TSD != 0 && c.cpl != 0 {
 		return c.gp(0)
 	}
-	c.setPair(c.tsc())
+	c.setEDXEAX(c.tsc())
 	if u.Op == isa.RDTSCP {
 		c.r[isa.RCX] = c.msr.TSCAux
 	}
