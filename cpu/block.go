@@ -210,7 +210,9 @@ func (c *CPU) build(p *codePage, la uint64) *block {
 		u := uop{Inst: in}
 		last := false
 		if err != nil {
-			u.exec, u.Len, last = invalidOpcode(err), 1, true
+			// What the decoder has filled in before it failed must not be taken for an instruction.
+			u.Inst = isa.Inst{Len: 1, Mode: c.mode, Base: isa.RegNone, Index: isa.RegNone}
+			u.exec, last = invalidOpcode(err), true
 		} else {
 			if len(ops) > 0 && c.runsAlone(&u.Inst) {
 				break
