@@ -23,6 +23,8 @@ type block struct {
 	pa    uint64 // of the first byte
 	size  uint32 // bytes
 	valid bool
+	// stops says that there may be an instruction breakpoint at its first byte; other blocks have none within them.
+	stops bool
 	// second is the physical page number of the second page for the one instruction that crosses a page.
 	second uint64
 	// next are the blocks that were last seen to follow, with the low 12 bits of the RIP that they were entered by.
@@ -180,7 +182,11 @@ func (c *CPU) build(p *codePage, la uint64) *block {
 	start := c.allocOps()
 	ops := start
 	pos := off
+	_, b.stops = c.debug.stops[uint16(off)]
 	for len(ops) < maxBlock {
+		if _, stop := c.debug.stops[uint16(pos)]; stop && len(ops) > 0 {
+			break
+		}
 		in, err := isa.Decode(p.host[pos:], c.mode, c.feat)
 		if errors.Is(err, isa.ErrTruncated) {
 			if len(ops) > 0 {

@@ -44,6 +44,12 @@ type fastKey struct {
 // branch leads to a place that needs looking at. off is the
 // offset of the block in its page; flat says that 32-bit code needs no segmentation except for FS and GS.
 func fastHandler(u *uop, off uint64, flat bool) handler {
+	var key fastKey
+	return fastHandlerKey(u, off, flat, &key)
+}
+
+// fastHandlerKey is fastHandler that also tells under which key it looked.
+func fastHandlerKey(u *uop, off uint64, flat bool, key *fastKey) handler {
 	switch {
 	case u.Mode == isa.Mode64 && u.AddrSize == 8:
 		u.mask = ^uint64(0)
@@ -53,7 +59,7 @@ func fastHandler(u *uop, off uint64, flat bool) handler {
 		return nil
 	}
 	u.segBase = isa.RegNone
-	key := fastKey{op: u.Op, size: u.Args[0].Size}
+	*key = fastKey{op: u.Op, size: u.Args[0].Size}
 	a, b := u.Args[0].Kind, u.Args[1].Kind
 	if u.HasMem() && u.Seg >= isa.FS && u.Op != isa.LEA {
 		u.segBase = regFSBase + u.Seg - isa.FS
@@ -84,6 +90,9 @@ func fastHandler(u *uop, off uint64, flat bool) handler {
 		key.form = formJ
 	default:
 		return nil
+	}
+	if u.Mode == isa.Mode64 && key.form != formM && (key.form == formJ || u.Op == isa.CALL_IND || u.Op == isa.JMP_IND) {
+		u.mask = ^uint64(0) // of the target, not of an address
 	}
 	native := u.OpSize == 8 || u.OpSize == 4 && u.Mode == isa.Mode32
 	switch u.Op {
@@ -128,7 +137,7 @@ func fastHandler(u *uop, off uint64, flat bool) handler {
 		}
 		key.size = u.OpSize
 	}
-	return fastHandlers[key]
+	return fastHandlers[*key]
 }
 
 // The slots of c.r that hold the bases of FS and GS; that of RegNone is always 0.

@@ -1760,18 +1760,6 @@ func fastTESTRI8(c *CPU, u *uop) bool {
 	return true
 }
 
-func fastTESTRM8(c *CPU, u *uop) bool {
-	p := c.readable8(c.ea(u))
-	if p == nil {
-		return c.slow(u)
-	}
-	b := uint64(*p)
-	d := &c.r[u.Args[0].Reg&31]
-	a := *d
-	c.f.andOp(a, b, 1)
-	return true
-}
-
 func fastTESTMR8(c *CPU, u *uop) bool {
 	b := c.r[u.Args[1].Reg&31]
 	p := c.readable8(c.ea(u))
@@ -1804,18 +1792,6 @@ func fastTESTRR16(c *CPU, u *uop) bool {
 
 func fastTESTRI16(c *CPU, u *uop) bool {
 	b := u.Imm
-	d := &c.r[u.Args[0].Reg&31]
-	a := *d
-	c.f.andOp(a, b, 2)
-	return true
-}
-
-func fastTESTRM16(c *CPU, u *uop) bool {
-	p := c.readable16(c.ea(u))
-	if p == nil {
-		return c.slow(u)
-	}
-	b := uint64(*p)
 	d := &c.r[u.Args[0].Reg&31]
 	a := *d
 	c.f.andOp(a, b, 2)
@@ -1860,18 +1836,6 @@ func fastTESTRI32(c *CPU, u *uop) bool {
 	return true
 }
 
-func fastTESTRM32(c *CPU, u *uop) bool {
-	p := c.readable32(c.ea(u))
-	if p == nil {
-		return c.slow(u)
-	}
-	b := uint64(*p)
-	d := &c.r[u.Args[0].Reg&31]
-	a := *d
-	c.f.andOp(a, b, 4)
-	return true
-}
-
 func fastTESTMR32(c *CPU, u *uop) bool {
 	b := c.r[u.Args[1].Reg&31]
 	p := c.readable32(c.ea(u))
@@ -1904,18 +1868,6 @@ func fastTESTRR64(c *CPU, u *uop) bool {
 
 func fastTESTRI64(c *CPU, u *uop) bool {
 	b := u.Imm
-	d := &c.r[u.Args[0].Reg&31]
-	a := *d
-	c.f.andOp(a, b, 8)
-	return true
-}
-
-func fastTESTRM64(c *CPU, u *uop) bool {
-	p := c.readable64(c.ea(u))
-	if p == nil {
-		return c.slow(u)
-	}
-	b := uint64(*p)
 	d := &c.r[u.Args[0].Reg&31]
 	a := *d
 	c.f.andOp(a, b, 8)
@@ -4491,22 +4443,18 @@ var fastHandlers = map[fastKey]handler{
 	{formMI, isa.CMP, 8, 0}:     fastCMPMI64,
 	{formRR, isa.TEST, 1, 0}:    fastTESTRR8,
 	{formRI, isa.TEST, 1, 0}:    fastTESTRI8,
-	{formRM, isa.TEST, 1, 0}:    fastTESTRM8,
 	{formMR, isa.TEST, 1, 0}:    fastTESTMR8,
 	{formMI, isa.TEST, 1, 0}:    fastTESTMI8,
 	{formRR, isa.TEST, 2, 0}:    fastTESTRR16,
 	{formRI, isa.TEST, 2, 0}:    fastTESTRI16,
-	{formRM, isa.TEST, 2, 0}:    fastTESTRM16,
 	{formMR, isa.TEST, 2, 0}:    fastTESTMR16,
 	{formMI, isa.TEST, 2, 0}:    fastTESTMI16,
 	{formRR, isa.TEST, 4, 0}:    fastTESTRR32,
 	{formRI, isa.TEST, 4, 0}:    fastTESTRI32,
-	{formRM, isa.TEST, 4, 0}:    fastTESTRM32,
 	{formMR, isa.TEST, 4, 0}:    fastTESTMR32,
 	{formMI, isa.TEST, 4, 0}:    fastTESTMI32,
 	{formRR, isa.TEST, 8, 0}:    fastTESTRR64,
 	{formRI, isa.TEST, 8, 0}:    fastTESTRI64,
-	{formRM, isa.TEST, 8, 0}:    fastTESTRM64,
 	{formMR, isa.TEST, 8, 0}:    fastTESTMR64,
 	{formMI, isa.TEST, 8, 0}:    fastTESTMI64,
 	{formR, isa.INC, 1, 0}:      fastINCR8,

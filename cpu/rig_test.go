@@ -15,7 +15,7 @@ type rigMemory struct {
 }
 
 func (m *rigMemory) Page(pa uint64) (*[4096]byte, bool) {
-	if pa+4096 > uint64(len(m.ram)) {
+	if pa >= uint64(len(m.ram)) {
 		return nil, false
 	}
 	return (*[4096]byte)(m.ram[pa:]), true

@@ -231,3 +231,12 @@ func (c *CPU) forbidWrites(page *[4096]byte) {
 		}
 	}
 }
+
+// word64 and word32 are aligned words of a page, for atomic access.
+func word64(page *[4096]byte, off uint64) *uint64 {
+	return (*uint64)(unsafe.Pointer(&page[off&^7&pageMask]))
+}
+
+func word32(page *[4096]byte, off uint64) *uint32 {
+	return (*uint32)(unsafe.Pointer(&page[off&^3&pageMask]))
+}
