@@ -76,8 +76,11 @@ func unpack64(a uint64, daz bool) num {
 }
 
 func unpack80(a F80) num {
-	n := num{neg: a.SE>>15 != 0, mant: a.Mant}
 	be := int32(a.SE & 0x7FFF)
+	if a.Mant&intBit != 0 && uint32(be-1) < 0x7FFE { // nearly always
+		return num{a.Mant, be - 16383, finite, a.SE>>15 != 0, false}
+	}
+	n := num{neg: a.SE>>15 != 0, mant: a.Mant}
 	switch {
 	case be == 0 && a.Mant == 0:
 	case be == 0: // denormal, or pseudo-denormal when the integer bit is set
@@ -85,8 +88,6 @@ func unpack80(a F80) num {
 		n.cls, n.mant, n.exp, n.denormal = finite, a.Mant<<lz, -16382-int32(lz), true
 	case a.Mant&intBit == 0:
 		n.cls = unsupported
-	case be != 0x7FFF:
-		n.cls, n.exp = finite, be-16383
 	case a.Mant == intBit:
 		n.cls = infinity
 	case a.Mant&quietBit != 0:

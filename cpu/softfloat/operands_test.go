@@ -133,3 +133,17 @@ func (s source) f80(be uint64) F80 {
 	}
 	return a
 }
+
+// between draws values with unbiased exponents lo to hi.
+func between(lo, hi int, negative bool) func(s source) F80 {
+	return func(s source) F80 {
+		a := F80{intBit | s.Uint64(), uint16(16383 + lo + s.IntN(hi-lo+1))}
+		if s.IntN(3) == 0 {
+			a.Mant = intBit | s.fraction(63)
+		}
+		if negative {
+			a.SE |= uint16(s.IntN(2)) << 15
+		}
+		return a
+	}
+}

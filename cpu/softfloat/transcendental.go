@@ -10,6 +10,16 @@ func (e *Env) roundWide(w wide) F80 {
 	return e.round(&fmt80, 64, w.neg, w.exp, w.hi, w.lo|1).f80()
 }
 
+// exact delivers a result that happens to be exact. The hardware does not notice: it raises Inexact, and
+// Underflow for a denormal.
+func (e *Env) exact(p packed) F80 {
+	e.raise(Inexact)
+	if p.be == 0 {
+		e.raise(Underflow)
+	}
+	return p.f80()
+}
+
 // F2XM1 is 2^a - 1. Outside [-1, 1], where the manuals leave the result open, a comes back.
 func (e *Env) F2XM1(a F80) F80 {
 	x := unpack80(a)
@@ -23,11 +33,10 @@ func (e *Env) F2XM1(a F80) F80 {
 		return a
 	case x.denormal && e.raise(Denormal):
 		return a
-	case x.exp > 0 || x.exp == 0 && x.mant != intBit:
-		return a
-	case x.exp == 0 && x.neg:
-		return packed{intBit, fmt80.bias - 1, true}.f80()
-	case x.exp == 0:
+	case x.exp == 0 && x.mant == intBit && x.neg:
+		return e.exact(packed{intBit, fmt80.bias - 1, true})
+	case x.exp >= 0:
+		e.raise(Inexact)
 		return a
 	}
 	return e.roundWide(expm1(x.wide().mul(wideLn2)))
@@ -62,40 +71,34 @@ func (e *Env) FYL2X(x, y F80) F80 {
 	case b.cls == zero:
 		return fmt80.zero(neg).f80()
 	case a.mant == intBit: // a power of two
-		return e.mulFinite(&fmt80, 64, b, fromInt(int64(a.exp))).f80()
+		return e.exact(e.mulFinite(&fmt80, 64, b, fromInt(int64(a.exp))))
 	}
 	return e.roundWide(log2(a.wide()).mul(b.wide()))
 }
 
-// FYL2XP1 is y * log2(x + 1); x is st0, y is st1.
+// FYL2XP1 is y * log2(x + 1); x is st0, y is st1. For x <= -1, which the manuals
+// leave open, x comes back, as on the Zen 5.
 func (e *Env) FYL2XP1(x, y F80) F80 {
 	a, b := unpack80(x), unpack80(y)
 	if r, done := e.nan80(a, b); done {
 		return r.f80()
 	}
-	one80 := num{mant: intBit, cls: finite, neg: true}
-	toMinusOne := Greater
-	if a.neg {
-		toMinusOne = compareNums(a, one80)
-	}
-	if toMinusOne == Less || a.cls == zero && b.cls == infinity || a.cls == infinity && b.cls == zero ||
-		toMinusOne == Equal && b.cls == zero {
+	if a.cls == infinity && (a.neg || b.cls == zero) || a.cls == zero && b.cls == infinity {
 		e.raise(Invalid)
 		return Indefinite80()
-	}
-	if toMinusOne == Equal && b.cls == finite {
-		e.raise(DivByZero)
-		return fmt80.inf(!b.neg).f80()
 	}
 	if (a.denormal || b.denormal) && e.raise(Denormal) {
 		return y
 	}
 	neg := a.neg != b.neg
 	switch {
-	case a.cls == infinity || b.cls == infinity || toMinusOne == Equal:
+	case a.cls == infinity || b.cls == infinity:
 		return fmt80.inf(neg).f80()
 	case a.cls == zero || b.cls == zero:
 		return fmt80.zero(neg).f80()
+	case a.neg && a.exp >= 0:
+		e.raise(Inexact)
+		return x
 	}
 	w := a.wide()
 	if a.exp < -2 {
@@ -103,7 +106,7 @@ func (e *Env) FYL2XP1(x, y F80) F80 {
 	}
 	w = w.add(one)
 	if w.hi == intBit && w.lo == 0 {
-		return e.mulFinite(&fmt80, 64, b, fromInt(int64(w.exp))).f80()
+		return e.exact(e.mulFinite(&fmt80, 64, b, fromInt(int64(w.exp))))
 	}
 	return e.roundWide(log2(w).mul(b.wide()))
 }

@@ -61,7 +61,11 @@ func (a wide) add(b wide) wide {
 	if a.exp < b.exp || a.exp == b.exp && (a.hi < b.hi || a.hi == b.hi && a.lo < b.lo) {
 		a, b = b, a
 	}
-	bh, bl := shiftRight(b.hi, b.lo, uint(a.exp-b.exp))
+	n := uint(a.exp - b.exp)
+	if n >= 128 && a.lo&1 != 0 {
+		return a // sticky already
+	}
+	bh, bl := shiftRight(b.hi, b.lo, n)
 	if a.neg == b.neg {
 		lo, c := bits.Add64(a.lo, bl, 0)
 		hi, c := bits.Add64(a.hi, bh, c)

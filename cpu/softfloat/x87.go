@@ -358,3 +358,34 @@ func (e *Env) BCDToF80(d [10]byte) F80 {
 	n := fromUint(neg, m)
 	return packed{n.mant, n.exp + fmt80.bias, n.neg}.f80()
 }
+
+// Class is what FXAM tells, encoded C3 C2 C0 (SDM vol. 2, FXAM).
+type Class uint8
+
+// The classes of a register that is not empty.
+const (
+	ClassUnsupported Class = iota
+	ClassNaN
+	ClassNormal
+	ClassInfinity
+	ClassZero
+	ClassEmpty
+	ClassDenormal
+)
+
+// Class80 is FXAM of a register that is not empty.
+func Class80(a F80) Class {
+	switch n := unpack80(a); {
+	case n.denormal:
+		return ClassDenormal
+	case n.cls == unsupported:
+		return ClassUnsupported
+	case n.cls == zero:
+		return ClassZero
+	case n.cls == infinity:
+		return ClassInfinity
+	case n.cls == finite:
+		return ClassNormal
+	}
+	return ClassNaN
+}
