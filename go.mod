@@ -7,4 +7,5 @@ require (
 	github.com/pierrec/lz4/v4 v4.1.33
 	github.com/therootcompany/xz v1.0.1
 	golang.org/x/sys v0.49.0
+	pgregory.net/rapid v1.3.0
 )
