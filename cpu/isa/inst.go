@@ -66,6 +66,10 @@ const (
 	KindStrSrc      // string source: Seg:[rSI]
 	KindStrDst      // string destination: ES:[rDI]
 	KindOne         // the constant 1 (D0/D1 shifts)
+	KindStack       // memory at the top of the stack (implicit operands only)
+	KindFSW         // x87 status word (implicit operands only)
+	KindFCW         // x87 control word (implicit operands only)
+	KindMXCSR       // MXCSR (implicit operands only)
 )
 
 // Access says how an instruction uses an operand.

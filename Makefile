@@ -1,0 +1,72 @@
+# emu: see README.md. Targets that need something install it first (make setup).
+
+GO       ?= go
+GOFUMPT  := mvdan.cc/gofumpt@v0.12.0
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.0
+# apt packages that tests and benches need; the program itself needs none.
+PACKAGES := qemu-system-x86 qemu-utils debootstrap e2fsprogs cpio gcc libc6-dev gdb acpica-tools binutils xz-utils zstd
+
+.DEFAULT_GOAL := build
+.PHONY: build setup test test-unit test-boot test-cpu bench lint check fmt fuzz demo clean
+
+include testdata/guests.mk
+
+build: bin/emu
+
+bin/emu: $(shell find cmd core cpu taint snapshots -name '*.go' -not -name '*_test.go') go.mod go.sum
+	$(GO) build -o $@ ./cmd/emu
+
+# setup installs what is missing, and does nothing if nothing is.
+setup:
+	@missing=; for p in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+		sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+		$$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
+	fi
+
+# test is everything that CI runs, fast tests first.
+test: setup test-unit test-boot
+
+test-unit:
+	$(GO) vet ./...
+	$(GO) test ./...
+
+# test-boot boots the Debian kernels; about 10 minutes on two cores.
+test-boot: setup build guests
+	$(GO) test -tags boot -timeout 60m -count=1 ./core/machine/boottest -guests $(abspath $(GUESTS))
+
+# test-cpu compares the CPU with the host's over CASES generated programs and prints coverage by opcode.
+CASES ?= 20000000
+test-cpu:
+	$(GO) run ./cmd/cputest -cases $(CASES) -coverage
+
+# bench compares with QEMU's software emulation in the same run and prints the ratios.
+bench: setup build guests-min
+	$(GO) run ./cmd/emubench -guests $(abspath $(GUESTS))
+
+lint:
+	@out=$$($(GO) run $(GOFUMPT) -l .); [ -z "$$out" ] || { echo "gofumpt would change:"; echo "$$out"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	@.ci/rules
+
+fmt:
+	$(GO) run $(GOFUMPT) -w .
+
+# check is what must hold before a commit: formatted, tidy, generated files up to date, and nothing left over.
+check: lint
+	$(GO) generate ./...
+	$(GO) mod tidy
+	@[ -z "$$(git status --porcelain)" ] || { echo "the tree is dirty:"; git status --short; exit 1; }
+
+# fuzz runs every fuzzer for FUZZTIME.
+FUZZTIME ?= 20s
+fuzz:
+	@for t in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \
+		for f in $$(grep -hoE '^func Fuzz\w+' $$t/*_test.go | sed 's/func //'); do \
+			echo "$$t $$f"; $(GO) test -run='^$$' -fuzz="^$$f$$" -fuzztime=$(FUZZTIME) $$t || exit 1; \
+		done; \
+	done
+
+clean:
+	rm -rf bin

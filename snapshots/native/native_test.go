@@ -1,0 +1,158 @@
+package native
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// sample makes memory with empty, repetitive and random chunks.
+func sample(size int, seed uint64) []byte {
+	m := make([]byte, size)
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	for off := 0; off < size; off += 4096 {
+		p := m[off:min(off+4096, size)]
+		switch rnd.IntN(3) {
+		case 1:
+			for i := range p {
+				p[i] = byte(i)
+			}
+		case 2:
+			for i := range p {
+				p[i] = byte(rnd.Uint32())
+			}
+		}
+	}
+	return m
+}
+
+func writeSample(t testing.TB, path string) (Header, []byte) {
+	h := Header{
+		Arch:     "x86",
+		Ranges:   []Range{{0, 0x9f000, "ram"}, {0x100000, 3<<20 + 4096, "ram"}, {1 << 32, 1 << 20, "ram"}},
+		Sections: []Section{{"cpu", json.RawMessage(`{"RIP":4096}`)}, {"pic", json.RawMessage(`[1,2]`)}},
+	}
+	mem := sample(1<<22, 7)
+	if err := Write(path, h, func(p []byte, pa uint64) error { copy(p, mem[pa%(1<<22):]); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return h, mem
+}
+
+func TestRoundTrip(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s.emu")
+	h, mem := writeSample(t, path)
+	f, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if got := string(f.Header.Section("cpu")); got != `{"RIP":4096}` {
+		t.Errorf("cpu section %s", got)
+	}
+	if f.Header.Section("none") != nil {
+		t.Error("a section that is not there")
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		r := rapid.SampledFrom(h.Ranges).Draw(t, "range")
+		off := rapid.Uint64Range(0, r.Size-1).Draw(t, "off")
+		p := make([]byte, rapid.Uint64Range(0, min(200000, r.Size-off)).Draw(t, "n"))
+		if err := f.ReadPhysical(p, r.Base+off); err != nil {
+			t.Fatal(err)
+		}
+		if pa := (r.Base + off) % (1 << 22); !bytes.Equal(p, mem[pa:][:len(p)]) {
+			t.Fatal("memory differs")
+		}
+	})
+	if err := f.ReadPhysical(make([]byte, 8), 0x9effc); !errors.Is(err, ErrNoMemory) {
+		t.Errorf("reading into a hole: %v", err)
+	}
+}
+
+// TestEveryTruncationIsRefused cuts the file at many lengths, and flips bytes all over.
+func TestDamageIsNoticed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s.emu")
+	_, _ = writeSample(t, path)
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; n < len(good); n += 1 + len(good)/300 {
+		if _, err := NewFile(bytes.NewReader(good[:n]), int64(n)); err == nil {
+			t.Fatalf("%d of %d bytes load", n, len(good))
+		}
+	}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 300 {
+		bad := bytes.Clone(good)
+		at := rnd.IntN(len(bad))
+		bad[at] ^= 1 << rnd.IntN(8)
+		if err := readAll(bad); err == nil {
+			t.Fatalf("a flipped bit at %d goes unnoticed", at)
+		}
+	}
+}
+
+func readAll(b []byte) error {
+	f, err := NewFile(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, r := range f.Header.Ranges {
+		p := make([]byte, ChunkSize)
+		for off := uint64(0); off < r.Size; off += ChunkSize {
+			if err := f.ReadPhysical(p[:min(ChunkSize, r.Size-off)], r.Base+off); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func TestAFailedSaveLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "s.emu")
+	h := Header{Arch: "x86", Ranges: []Range{{0, 1 << 20, "ram"}}}
+	boom := errors.New("boom")
+	if err := Write(path, h, func([]byte, uint64) error { return boom }); !errors.Is(err, boom) {
+		t.Fatalf("err = %v", err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if err := Write(filepath.Join(dir, "no", "dir"), h, nil); err == nil {
+		t.Error("no error for a missing folder")
+	}
+}
+
+func FuzzOpen(f *testing.F) {
+	path := filepath.Join(f.TempDir(), "s.emu")
+	h := Header{Arch: "x86", Ranges: []Range{{0, 8192, "ram"}}}
+	if err := Write(path, h, func(p []byte, _ uint64) error { p[5] = 1; return nil }); err != nil {
+		f.Fatal(err)
+	}
+	good, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte(magic))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := NewFile(bytes.NewReader(b), int64(len(b)))
+		if err != nil {
+			return
+		}
+		defer s.Close()
+		p := make([]byte, 4096)
+		for _, r := range s.Header.Ranges[:min(4, len(s.Header.Ranges))] {
+			_ = s.ReadPhysical(p, r.Base)
+		}
+	})
+}
