@@ -30,6 +30,10 @@ type Config struct {
 	Drives         []Drive
 	// Console receives what the guest writes to the first serial port; nil discards it.
 	Console io.Writer
+	// RNG plugs in a virtio random generator, which repeats.
+	RNG bool
+	// VirtioConsole receives what the guest writes to a virtio console, which is there if it is not nil.
+	VirtioConsole io.Writer
 	// DebugConsole receives what the guest writes to port 0xe9, if it is not nil.
 	DebugConsole io.Writer
 	// DebugExit offers port 0xf4, a write to which ends the run.

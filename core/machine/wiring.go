@@ -20,6 +20,7 @@ import (
 	"github.com/hybridbridge/emu/core/device/pit"
 	"github.com/hybridbridge/emu/core/device/rtc"
 	"github.com/hybridbridge/emu/core/device/uart"
+	"github.com/hybridbridge/emu/core/device/virtio"
 	"github.com/hybridbridge/emu/core/memory"
 )
 
@@ -28,7 +29,6 @@ const (
 	irqTimer    = 0
 	irqKeyboard = 1
 	irqSerial   = 4
-	irqSCI      = 9
 	irqRTC      = 8
 )
 
@@ -39,6 +39,8 @@ type board struct {
 	pic      *pic.PIC
 	uart     *uart.UART
 	pci      *pci.Host
+	console  *virtio.Console // nil if there is none
+	virtio   []device.Stateful
 	stateful []device.Stateful
 	disks    []block.Disk
 	budget   uint64
@@ -73,7 +75,7 @@ func (m *Machine) wire() error {
 		ExtINT: func() uint8 { return b.pic.Ack() },
 		EOI:    func(vector uint8) { b.ioapic.EOI(vector) },
 	})
-	b.ioapic = ioapic.New(ioapic.Config{Target: b.lapic, ID: 1})
+	b.ioapic = ioapic.New(ioapic.Config{Target: b.lapic, ID: acpi.IOAPICID})
 	b.ioapic.Attach(m.bus)
 	b.pic = pic.New(pic.Config{INTR: b.lapic.LINT0()})
 	b.pic.Attach(m.bus)
@@ -88,14 +90,14 @@ func (m *Machine) wire() error {
 	b.uart = uart.New(uart.Config{IRQ: m.isa(irqSerial), Out: m.console})
 	b.uart.Attach(m.bus)
 	pm := acpipm.New(acpipm.Config{
-		Clock: m.queue, SCI: m.isa(irqSCI), Reset: m.reset,
+		Clock: m.queue, SCI: m.isa(acpi.SCI), Reset: m.reset,
 		PowerOff: func() { m.end(Outcome{Reason: PowerOff}) },
 	})
 	pm.Attach(m.bus)
-	b.pic.SetLevelTriggered(1<<irqSCI | 1<<pci.PICIRQ[0] | 1<<pci.PICIRQ[1])
+	b.pic.SetLevelTriggered(1<<acpi.SCI | 1<<pci.PICIRQ[0] | 1<<pci.PICIRQ[1])
 	b.pci = pci.New(pci.Config{Bus: m.bus, INTx: pci.Wire(m.ioapicLine, m.picLine), MSI: m.msi})
 	b.pci.Attach(m.bus)
-	if err := m.wireDrives(); err != nil {
+	if err := m.wireVirtio(); err != nil {
 		return err
 	}
 	debug := debugport.Config{Console: m.cfg.DebugConsole}
@@ -103,7 +105,11 @@ func (m *Machine) wire() error {
 		debug.Exit = func(code uint32) { m.end(Outcome{Reason: DebugExit, Code: code}) }
 	}
 	debugport.New(debug).Attach(m.bus)
-	b.stateful = append(b.stateful, b.lapic, b.ioapic, b.pic, timer, cmos, keyboard, b.uart, pm, b.pci)
+	// State is loaded in this order: a bus before what is on it, and interrupt controllers last, since devices drive
+	// their lines again.
+	b.stateful = append(b.stateful, b.pci)
+	b.stateful = append(b.stateful, b.virtio...)
+	b.stateful = append(b.stateful, timer, cmos, keyboard, b.uart, pm, b.pic, b.ioapic, b.lapic)
 	return nil
 }
 
@@ -157,16 +163,58 @@ func (m *Machine) msi(addr uint64, data uint32) {
 	}
 }
 
-// wireDrives opens the disks and plugs them into the PCI bus.
-func (m *Machine) wireDrives() error {
-	for _, d := range m.cfg.Drives {
+// Slots of the PCI bus: the host bridge has 0, drives follow firstDriveSlot.
+const (
+	rngSlot        = 1
+	consoleSlot    = 2
+	firstDriveSlot = 3
+	maxDrives      = pci.Slots - firstDriveSlot
+)
+
+// wireVirtio makes the virtio devices and plugs them into the PCI bus.
+func (m *Machine) wireVirtio() error {
+	b := &m.board
+	if m.cfg.RNG {
+		if err := m.plug(rngSlot, virtio.NewRNG("virtio-rng0", m.mem, m.cfg.CPU.Seed)); err != nil {
+			return err
+		}
+	}
+	if m.cfg.VirtioConsole != nil {
+		b.console = virtio.NewConsole("virtio-console0", m.mem, m.cfg.VirtioConsole)
+		if err := m.plug(consoleSlot, b.console); err != nil {
+			return err
+		}
+	}
+	if len(m.cfg.Drives) > maxDrives {
+		return fmt.Errorf("%w: %d drives, where there are %d slots", ErrConfig, len(m.cfg.Drives), maxDrives)
+	}
+	for i, d := range m.cfg.Drives {
 		disk, err := block.Open(d.Path, block.Options{Format: d.Format, ReadOnly: d.ReadOnly, Snapshot: d.Overlay})
 		if err != nil {
 			return err
 		}
-		m.board.disks = append(m.board.disks, disk)
+		b.disks = append(b.disks, disk)
+		name := fmt.Sprintf("virtio-blk%d", i)
+		if err := m.plug(firstDriveSlot+i, virtio.NewBlk(name, m.mem, disk, fmt.Sprintf("emu%d", i))); err != nil {
+			return err
+		}
 	}
-	return m.board.pci.AssignBARs()
+	return b.pci.AssignBARs()
+}
+
+// virtioDevice is what all virtio devices are to the board.
+type virtioDevice interface {
+	device.Stateful
+	Function() (*pci.Function, error)
+}
+
+func (m *Machine) plug(slot int, d virtioDevice) error {
+	f, err := d.Function()
+	if err != nil {
+		return err
+	}
+	m.board.virtio = append(m.board.virtio, d)
+	return m.board.pci.Plug(slot, f)
 }
 
 // DisjointLayout places size bytes of RAM from the physical address above, and below it only what kernel needs where
