@@ -126,7 +126,7 @@ func (c *CPU) readMSR(n uint32) (v uint64, ok bool) {
 	}
 	switch n {
 	case msrTSC:
-		return c.tsc(), true
+		return c.TSC(), true
 	case msrTSCAdjust:
 		return uint64(c.msr.TSCAdjust), true
 	case msrTSCDeadline:

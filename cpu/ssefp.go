@@ -403,13 +403,10 @@ func (c *CPU) float(u *uop, f floatFunc) bool {
 		d = c.fpu.xmm[u.Args[0].Reg&15]
 	}
 	v := f(c.simdEnv(), d, s, uint8(u.Imm))
-	if !c.simdFlags() {
-		return false
-	}
 	if mmx {
-		c.fpu.enterMMX()
+		c.fpu.enterMMX() // also if an exception follows
 	}
-	return c.setVectorArg(u, 0, v)
+	return c.simdFlags() && c.setVectorArg(u, 0, v)
 }
 
 // compareScalar is COMISS and UCOMISS (signal false) and their forms for doubles.

@@ -474,15 +474,15 @@ func xsetbv(c *CPU, _ *uop) bool {
 	return true
 }
 
-// tsc is the time-stamp counter as the guest reads it.
-func (c *CPU) tsc() uint64 { return c.plat.TSC() + uint64(c.msr.TSCAdjust) }
+// TSC returns the time-stamp counter as the guest reads it, in ticks of 1 ns.
+func (c *CPU) TSC() uint64 { return c.plat.TSC() + uint64(c.msr.TSCAdjust) }
 
 // rdtsc is RDTSC and RDTSCP. It runs as a block of its own, so that the instruction count is exact.
 func rdtsc(c *CPU, u *uop) bool {
 	if c.cr4&cr4TSD != 0 && c.cpl != 0 {
 		return c.gp(0)
 	}
-	c.setEDXEAX(c.tsc())
+	c.setEDXEAX(c.TSC())
 	if u.Op == isa.RDTSCP {
 		c.r[isa.RCX] = c.msr.TSCAux
 	}

@@ -396,24 +396,29 @@ func x87Compare(to x87Compared, integer, signal bool, pops int) handler {
 			}
 		}
 		o := softfloat.Unordered
+		masked := false
 		if empty || f.empty(0) {
-			if !f.underflow() {
-				return true
-			}
+			masked = f.underflow()
 		} else {
+			c1 := f.sw & x87C1
 			e := c.x87Env()
 			o = e.Compare80(*f.reg(0), src.v, signal)
 			if src.denormal {
 				countDenormal(e, o == softfloat.Unordered)
 			}
-			if !c.x87Raised(false) {
-				return true
+			masked = c.x87Raised(false)
+			if to == x87ToFlags {
+				f.sw |= c1
 			}
 		}
+		// The outcome is told even if the exception is unmasked; the operands then stay.
 		if to == x87ToFlags {
 			c.f.setWord(orderFlags(o))
 		} else {
 			f.setOrder(o)
+		}
+		if !masked {
+			return true
 		}
 		for range pops {
 			f.pop()
@@ -478,13 +483,11 @@ func fld(c *CPU, u *uop) bool {
 	if a.Kind == isa.KindST {
 		v := *f.reg(a.Reg)
 		f.sw &^= x87C1
-		if f.empty(7) && f.empty(a.Reg) {
-			if !f.underflow() {
-				return true
-			}
-			v = softfloat.Indefinite80()
+		if !f.empty(a.Reg) {
+			c.x87Push(v)
+		} else if f.underflow() {
+			f.push(softfloat.Indefinite80())
 		}
-		c.x87Push(v)
 		return true
 	}
 	la, ok := c.address(u, a.Size, false)
@@ -514,7 +517,9 @@ func fld(c *CPU, u *uop) bool {
 	} else {
 		r = e.F32ToF80(uint32(v))
 	}
-	if c.x87Raised(false) {
+	// An unmasked denormal exception does not keep the number from being loaded.
+	c.x87Raised(false)
+	if e.Flags&^e.Masks&softfloat.Invalid == 0 {
 		f.push(r)
 	}
 	return true
@@ -554,10 +559,12 @@ func fst(pop bool) handler {
 		}
 		if a.Kind == isa.KindST {
 			f.sw &^= x87C1
-			if f.empty(0) && !f.underflow() {
+			switch {
+			case !f.empty(0) || !isFSTPNCE(u) && f.underflow():
+				f.set(a.Reg, v)
+			case !isFSTPNCE(u):
 				return true
 			}
-			f.set(a.Reg, v)
 		} else {
 			done, ok := c.x87Store(u, func(e *softfloat.Env) (lo uint64, hi uint16) {
 				switch a.Size {
@@ -578,6 +585,9 @@ func fst(pop bool) handler {
 		return true
 	})
 }
+
+// isFSTPNCE tells the undocumented FSTP of D9, which pops an empty register without exception and without copying it.
+func isFSTPNCE(u *uop) bool { return u.Row.Opcode().Opcode == 0xd9 }
 
 // x87Store stores what convert makes of ST(0) in memory operand 0. If ST(0) is empty convert must make an indefinite
 // value, whose exception then gives way to the stack underflow. The status word changes only if the store succeeds;
@@ -678,7 +688,6 @@ func fcmov(cc uint8) handler {
 	return x87(func(c *CPU, u *uop) bool {
 		f := &c.fpu
 		i := u.Args[1].Reg
-		f.sw &^= x87C1
 		switch {
 		case f.empty(0) || f.empty(i):
 			if f.underflow() {
@@ -733,14 +742,10 @@ func ftst(c *CPU, u *uop) bool {
 	f := &c.fpu
 	o := softfloat.Unordered
 	if f.empty(0) {
-		if !f.underflow() {
-			return true
-		}
+		f.underflow()
 	} else {
 		o = c.x87Env().Compare80(*f.reg(0), softfloat.F80{}, true)
-		if !c.x87Raised(false) {
-			return true
-		}
+		c.x87Raised(false)
 	}
 	f.setOrder(o)
 	return true
@@ -767,6 +772,7 @@ func x87Sign(op func(se uint16) uint16) handler {
 func x87Remainder(rem func(e *softfloat.Env, a, b softfloat.F80) (softfloat.F80, uint8, bool)) handler {
 	return x87(func(c *CPU, u *uop) bool {
 		f := &c.fpu
+		f.sw &^= x87C2
 		if f.empty(0) || f.empty(1) {
 			if f.underflow() {
 				f.set(0, softfloat.Indefinite80())
@@ -778,6 +784,9 @@ func x87Remainder(rem func(e *softfloat.Env, a, b softfloat.F80) (softfloat.F80,
 			return true
 		}
 		f.set(0, r)
+		if isNaN80(r) {
+			return true
+		}
 		f.sw &^= x87CC
 		if !complete {
 			f.sw |= x87C2
@@ -975,11 +984,13 @@ func x87Handlers() map[isa.Op]handler {
 		}),
 		isa.FFREE: x87(func(c *CPU, u *uop) bool {
 			f := &c.fpu
+			f.sw &^= x87C1
 			f.full &^= 1 << ((f.top + u.Args[0].Reg) & 7)
 			return true
 		}),
 		isa.FFREEP: x87(func(c *CPU, u *uop) bool {
 			f := &c.fpu
+			f.sw &^= x87C1
 			f.full &^= 1 << ((f.top + u.Args[0].Reg) & 7)
 			f.pop()
 			return true

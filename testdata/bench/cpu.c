@@ -9,7 +9,7 @@
 uint64_t bench_integer(void) {
   uint64_t x = 88172645463325252u, sum = 0;
   uint32_t table[256] = {0};
-  for (int i = 0; i < 16000000; i++) {
+  for (int i = 0; i < 30000000; i++) {
     x ^= x << 13;
     x ^= x >> 7;
     x ^= x << 17;
@@ -84,7 +84,7 @@ uint64_t bench_float(void) {
       b[i][j] = (double)(i * j % 17) - 8;
     }
   }
-  for (int round = 0; round < 20; round++) {
+  for (int round = 0; round < 40; round++) {
     for (int i = 0; i < n; i++) {
       for (int j = 0; j < n; j++) {
         double s = 0;
@@ -108,7 +108,7 @@ uint64_t bench_float(void) {
 // The 80-bit stack: addition, multiplication, division, roots and the transcendental instructions.
 uint64_t bench_x87(void) {
   long double s = 0, x = 0.5L;
-  for (int i = 1; i <= 600000; i++) {
+  for (int i = 1; i <= 1200000; i++) {
     long double r;
     __asm__("fsqrt" : "=t"(r) : "0"((long double)i));
     x = x * 3.9L * (1 - x);

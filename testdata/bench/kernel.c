@@ -13,10 +13,10 @@
 
 uint64_t bench_syscall(void) {
   long pid = getpid();
-  for (int i = 0; i < 400000; i++) {
+  for (int i = 0; i < 800000; i++) {
     if (syscall(SYS_getpid) != pid) fail("getpid");
   }
-  return 400000;
+  return 800000;
 }
 
 // What ps does: every process's stat, status and cmdline, and some global files.
@@ -24,7 +24,7 @@ uint64_t bench_procfs(void) {
   static const char *const global[] = {"/proc/meminfo", "/proc/stat", "/proc/loadavg", "/proc/vmstat"};
   static const char *const each[] = {"stat", "status", "cmdline"};
   static char buf[65536];
-  for (int round = 0; round < 36; round++) {
+  for (int round = 0; round < 72; round++) {
     for (size_t i = 0; i < sizeof global / sizeof *global; i++) {
       int fd = open(global[i], O_RDONLY);
       if (fd < 0) fail(global[i]);
@@ -48,12 +48,12 @@ uint64_t bench_procfs(void) {
     }
     closedir(d);
   }
-  return 36;
+  return 72;
 }
 
 uint64_t bench_fork(void) {
   uint64_t sum = 0;
-  for (int i = 0; i < 160; i++) {
+  for (int i = 0; i < 400; i++) {
     pid_t pid = fork();
     if (pid < 0) fail("fork");
     if (pid == 0) _exit(i & 127);
@@ -67,7 +67,7 @@ uint64_t bench_fork(void) {
 uint64_t bench_fault(void) {
   enum { pages = 4096 };
   uint64_t sum = 0;
-  for (int round = 0; round < 6; round++) {
+  for (int round = 0; round < 10; round++) {
     char *p = mmap(NULL, pages * 4096L, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) fail("mmap");
     madvise(p, pages * 4096L, MADV_NOHUGEPAGE);

@@ -16,15 +16,15 @@ static const struct {
   uint64_t (*run)(void);
   uint64_t want;
 } benches[] = {
-    {"integer", bench_integer, 0x35fb0e663ef43ea7},
+    {"integer", bench_integer, 0xaa870284793606a7},
     {"chase", bench_chase, 0x000000b71893bbf9},
     {"memcpy", bench_memcpy, 0x8505c1ca0c9f88ec},
-    {"float", bench_float, 0x48d007874ff62dd9},
-    {"x87", bench_x87, 0x00000001617aeff6},
-    {"syscall", bench_syscall, 400000},
-    {"procfs", bench_procfs, 36},
-    {"fork", bench_fork, 0xda269283a5206050},
-    {"fault", bench_fault, 0x2fd000},
+    {"float", bench_float, 0x526102b6e420cfc1},
+    {"x87", bench_x87, 0x00000002a27e36b4},
+    {"syscall", bench_syscall, 0x00000000000c3500},
+    {"procfs", bench_procfs, 0x0000000000000048},
+    {"fork", bench_fork, 0xac4f8d8ea68170c8},
+    {"fault", bench_fault, 0x00000000004fb000},
 };
 
 _Noreturn void fail(const char *what) {
