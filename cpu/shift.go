@@ -160,16 +160,18 @@ func doubleShift(op doubleOp) handler {
 }
 
 // shld shifts bits of b into a from below. With a 16-bit operand and a count over 16, which the manual leaves
-// undefined, b follows itself and CF and OF are cleared.
+// undefined, b follows itself and CF is cleared; from 16 on, OF equals CF.
 func (f *lazyFlags) shld(a, b, n uint64, size uint8) uint64 {
 	if size == 2 {
 		x := a&0xffff<<32 | b&0xffff<<16 | b&0xffff
 		r := x << n >> 32 & 0xffff
-		cf, of := x<<n>>48&1, uint64(0)
+		cf := x << n >> 48 & 1
+		of := cf ^ r>>15
 		if n > 16 {
 			cf = 0
-		} else {
-			of = cf ^ r>>15
+		}
+		if n >= 16 {
+			of = cf
 		}
 		f.shifted(r, cf, of, 2)
 		return r
