@@ -79,6 +79,8 @@ func (c *CPU) runBlock(b *block, limit uint64) (exit vcpu.Exit, done bool) {
 		}
 		ops = ops[:n]
 		base := c.rip
+		c.branches[c.branch&(branchCount-1)] = base
+		c.branch++
 		c.r[isa.RegRIP] = base
 		c.rip = c.wrapIP(base + uint64(ops[n-1].end))
 		for i := range ops {
@@ -187,3 +189,17 @@ func (c *CPU) Instructions() uint64 { return c.icount }
 
 // Stop implements vcpu.VCPU.
 func (c *CPU) Stop() { c.attend(attStop) }
+
+// branchCount is how many block entries are remembered.
+const branchCount = 16
+
+// LastBranches returns the addresses at which the last blocks were entered, newest first: targets of branches, and
+// where straight code was cut into blocks.
+func (c *CPU) LastBranches() []uint64 {
+	n := min(c.branch, branchCount)
+	b := make([]uint64, 0, n)
+	for i := uint64(1); i <= n; i++ {
+		b = append(b, c.branches[(c.branch-i)&(branchCount-1)])
+	}
+	return b
+}

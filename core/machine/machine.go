@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -95,6 +96,8 @@ type Machine struct {
 	skipped uint64
 	outcome *Outcome // set by a device to end the run
 	console *console
+
+	interrupted atomic.Bool
 
 	mu      sync.Mutex
 	input   []byte
@@ -228,6 +231,12 @@ func (m *Machine) wake() {
 	m.cpu.Stop()
 }
 
+// Interrupt makes Run end with Interrupted soon. It may be called from any goroutine.
+func (m *Machine) Interrupt() {
+	m.interrupted.Store(true)
+	m.wake()
+}
+
 // WaitFor makes Run end with Text when text has been printed on the console from now on; "" takes that back.
 func (m *Machine) WaitFor(text string) {
 	m.console.waitFor(text, func() { m.end(Outcome{Reason: Text}) })
@@ -253,7 +262,7 @@ func (m *Machine) Run(ctx context.Context, budget uint64) Outcome {
 			return *o
 		}
 		switch {
-		case ctx.Err() != nil:
+		case ctx.Err() != nil || m.interrupted.Swap(false):
 			return Outcome{Reason: Interrupted}
 		case m.cpu.Instructions() >= budget:
 			return Outcome{Reason: Budget}
@@ -300,8 +309,7 @@ func (m *Machine) takeInput() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.input) > 0 {
-		m.board.uart.Receive(m.input)
-		m.input = m.input[:0]
+		m.input = m.input[m.board.uart.Receive(m.input):]
 	}
 }
 

@@ -147,4 +147,3 @@ func section(f *native.File, name string, v any) error {
 	}
 	return nil
 }
-

@@ -6,8 +6,10 @@ import (
 
 	"github.com/hybridbridge/emu/core/acpi"
 	"github.com/hybridbridge/emu/core/block"
+	"github.com/hybridbridge/emu/core/boot"
 	"github.com/hybridbridge/emu/core/device"
 	"github.com/hybridbridge/emu/core/device/acpipm"
+	"github.com/hybridbridge/emu/core/device/apic"
 	"github.com/hybridbridge/emu/core/device/debugport"
 	"github.com/hybridbridge/emu/core/device/i8042"
 	"github.com/hybridbridge/emu/core/device/ioapic"
@@ -36,7 +38,7 @@ type board struct {
 	ioapic   *ioapic.IOAPIC
 	pic      *pic.PIC
 	uart     *uart.UART
-	pci      *pci.Bus
+	pci      *pci.Host
 	stateful []device.Stateful
 	disks    []block.Disk
 	budget   uint64
@@ -90,7 +92,10 @@ func (m *Machine) wire() error {
 		PowerOff: func() { m.end(Outcome{Reason: PowerOff}) },
 	})
 	pm.Attach(m.bus)
-	if err := m.wirePCI(); err != nil {
+	b.pic.SetLevelTriggered(1<<irqSCI | 1<<pci.PICIRQ[0] | 1<<pci.PICIRQ[1])
+	b.pci = pci.New(pci.Config{Bus: m.bus, INTx: pci.Wire(m.ioapicLine, m.picLine), MSI: m.msi})
+	b.pci.Attach(m.bus)
+	if err := m.wireDrives(); err != nil {
 		return err
 	}
 	debug := debugport.Config{Console: m.cfg.DebugConsole}
@@ -98,7 +103,7 @@ func (m *Machine) wire() error {
 		debug.Exit = func(code uint32) { m.end(Outcome{Reason: DebugExit, Code: code}) }
 	}
 	debugport.New(debug).Attach(m.bus)
-	b.stateful = append(b.stateful, b.lapic, b.ioapic, b.pic, timer, cmos, keyboard, b.uart, pm)
+	b.stateful = append(b.stateful, b.lapic, b.ioapic, b.pic, timer, cmos, keyboard, b.uart, pm, b.pci)
 	return nil
 }
 
@@ -132,10 +137,45 @@ func (b *board) close() error {
 
 // placeTables writes the ACPI tables into memory and returns the address of the root pointer.
 func (m *Machine) placeTables() (uint64, error) {
-	tables, err := acpi.Build(acpi.Config{})
+	t, err := acpi.Build(acpi.Config{})
 	if err != nil {
 		return 0, fmt.Errorf("ACPI tables: %w", err)
 	}
-	_ = tables
-	return 0, nil
+	if err := m.mem.SetROM(t.Data, t.Base); err != nil {
+		return 0, fmt.Errorf("ACPI tables: %w", err)
+	}
+	return t.RSDP(), nil
+}
+
+func (m *Machine) ioapicLine(n int) device.Line { return m.board.ioapic.Line(n) }
+func (m *Machine) picLine(n int) device.Line    { return m.board.pic.Line(n) }
+
+// msi carries a message-signalled interrupt to the local APIC.
+func (m *Machine) msi(addr uint64, data uint32) {
+	if msg, ok := apic.DecodeMSI(addr, data); ok {
+		m.board.lapic.Deliver(msg)
+	}
+}
+
+// wireDrives opens the disks and plugs them into the PCI bus.
+func (m *Machine) wireDrives() error {
+	for _, d := range m.cfg.Drives {
+		disk, err := block.Open(d.Path, block.Options{Format: d.Format, ReadOnly: d.ReadOnly, Snapshot: d.Overlay})
+		if err != nil {
+			return err
+		}
+		m.board.disks = append(m.board.disks, disk)
+	}
+	return m.board.pci.AssignBARs()
+}
+
+// DisjointLayout places size bytes of RAM from the physical address above, and below it only what kernel needs where
+// its image is (DESIGN: the disjoint layout).
+func DisjointLayout(kernel []byte, size, above uint64) ([]memory.Range, error) {
+	image, err := boot.Parse(kernel)
+	if err != nil {
+		return nil, err
+	}
+	base, end := image.Window()
+	return memory.Disjoint(size, above, base, end, memory.Options{})
 }
