@@ -167,13 +167,13 @@ func (c *CPU) runTracked(b *block, limit uint64) (stop bool, u *uop) {
 	for i := range ops {
 		u := &ops[i]
 		c.follow(u)
-		ok := u.exec(c, u)
+		ok := c.single(u)
 		if !ok && c.stop == stopAlone {
 			c.icount += uint64(i)
 			c.stop = stopNone
 			c.alone = true
 			c.rip = c.next(u)
-			ok = u.exec(c, u)
+			ok = c.single(u)
 			c.alone = false
 			if ok {
 				c.commitTaint(u)
