@@ -182,8 +182,6 @@ var floatOps = map[isa.Op]floatFunc{
 	isa.HSUBPS: horizontal32((*softfloat.Env).Sub32),
 	isa.HADDPD: horizontal64((*softfloat.Env).Add64),
 	isa.HSUBPD: horizontal64((*softfloat.Env).Sub64),
-	isa.DPPS:   dotProduct32,
-	isa.DPPD:   dotProduct64,
 
 	isa.CVTPS2PD: func(e *softfloat.Env, _, s vector, _ uint8) vector {
 		lo := e.F32ToF64(uint32(s[0]))
@@ -249,50 +247,71 @@ func horizontal64(f binary64) floatFunc {
 	}
 }
 
-// stopped reports whether an unmasked exception ends an instruction of several steps (DPPS, DPPD: SDM vol. 2A).
-func floatStopped(e *softfloat.Env) bool { return e.Flags&^e.Masks != 0 }
+// dotProduct is DPPS and DPPD: products, sums of pairs, and for DPPS the sum of those. Each step raises its exceptions
+// before the next one begins (SDM vol. 2A, DPPS).
+func dotProduct(c *CPU, u *uop) bool {
+	if !c.sseReady() {
+		return false
+	}
+	s, ok := c.vectorArg(u, 1)
+	if !ok {
+		return false
+	}
+	d := c.fpu.xmm[u.Args[0].Reg&15]
+	imm := uint8(u.Imm)
+	var r vector
+	if u.Op == isa.DPPD {
+		r, ok = c.dotProduct64(d, s, imm)
+	} else {
+		r, ok = c.dotProduct32(d, s, imm)
+	}
+	return ok && c.setVectorArg(u, 0, r)
+}
 
-func dotProduct32(e *softfloat.Env, d, s vector, imm uint8) (r vector) {
+func (c *CPU) dotProduct32(d, s vector, imm uint8) (r vector, ok bool) {
 	var p [4]uint32
+	e := c.simdEnv()
 	for i := range uint8(4) {
 		if imm>>(4+i)&1 != 0 {
 			p[i] = e.Mul32(vectorDword(d, i), vectorDword(s, i))
 		}
 	}
-	if floatStopped(e) {
-		return r
+	if !c.simdFlags() {
+		return r, false
 	}
+	e = c.simdEnv()
 	lo := e.Add32(p[0], p[1])
 	hi := e.Add32(p[2], p[3])
-	if floatStopped(e) {
-		return r
+	if !c.simdFlags() {
+		return r, false
 	}
-	sum := e.Add32(lo, hi)
+	sum := c.simdEnv().Add32(lo, hi)
 	for i := range uint8(4) {
 		if imm>>i&1 != 0 {
 			setVectorDword(&r, i, sum)
 		}
 	}
-	return r
+	return r, c.simdFlags()
 }
 
-func dotProduct64(e *softfloat.Env, d, s vector, imm uint8) (r vector) {
+func (c *CPU) dotProduct64(d, s vector, imm uint8) (r vector, ok bool) {
 	var p vector
+	e := c.simdEnv()
 	for i := range p {
 		if imm>>(4+i)&1 != 0 {
 			p[i] = e.Mul64(d[i], s[i])
 		}
 	}
-	if floatStopped(e) {
-		return r
+	if !c.simdFlags() {
+		return r, false
 	}
-	sum := e.Add64(p[0], p[1])
+	sum := c.simdEnv().Add64(p[0], p[1])
 	for i := range r {
 		if imm>>i&1 != 0 {
 			r[i] = sum
 		}
 	}
-	return r
+	return r, c.simdFlags()
 }
 
 // holds evaluates the predicate of CMPPS: its low two bits are EQ, LT, LE, UNORD; bit 2 negates it. LT and LE also
@@ -372,6 +391,8 @@ func floatHandlers() map[isa.Op]handler {
 		isa.COMISD:    func(c *CPU, u *uop) bool { return c.compareScalar(u, true) },
 		isa.UCOMISS:   func(c *CPU, u *uop) bool { return c.compareScalar(u, false) },
 		isa.UCOMISD:   func(c *CPU, u *uop) bool { return c.compareScalar(u, false) },
+		isa.DPPS:      dotProduct,
+		isa.DPPD:      dotProduct,
 		isa.CVTSI2SS:  convertFromInteger,
 		isa.CVTSI2SD:  convertFromInteger,
 		isa.CVTSS2SI:  func(c *CPU, u *uop) bool { return c.convertToInteger(u, false) },
