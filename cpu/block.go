@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/hybridbridge/emu/cpu/isa"
+	"github.com/hybridbridge/emu/cpu/vcpu"
 )
 
 // maxBlock bounds the instructions of a block; maxOps bounds those of all blocks together (about 96 bytes each), after
@@ -22,6 +23,8 @@ type block struct {
 	pa    uint64 // of the first byte
 	size  uint32 // bytes
 	valid bool
+	// stops says that there may be an instruction breakpoint at its first byte; other blocks have none within them.
+	stops bool
 	// second is the physical page number of the second page for the one instruction that crosses a page.
 	second uint64
 	// next are the blocks that were last seen to follow, with the low 12 bits of the RIP that they were entered by.
@@ -34,6 +37,12 @@ type block struct {
 
 // blockKey is what decoding and the choice of handlers depend on beside the bytes.
 type blockKey uint8
+
+// The bits of a blockKey beside the mode.
+const (
+	keyStack32 blockKey = 4 // the stack is 32 bits wide
+	keyFlat    blockKey = 8 // all but FS and GS cover the 32-bit address space, and the stack is 32 bits wide
+)
 
 // codePage holds the blocks that begin in one physical page.
 type codePage struct {
@@ -79,9 +88,27 @@ func (c *CPU) currentKey() blockKey {
 		k = 1
 	}
 	if c.stackSize() == 4 {
-		k |= 4
+		k |= keyStack32
+		if c.flat() {
+			k |= keyFlat
+		}
 	}
 	return k
+}
+
+// flat reports that accesses through CS, SS, DS and ES need no check of limit and rights and no base.
+func (c *CPU) flat() bool {
+	const writable = vcpu.AttrP | vcpu.AttrS | vcpu.AttrWritable
+	for _, i := range [4]uint8{isa.CS, isa.SS, isa.DS, isa.ES} {
+		s := &c.seg[i]
+		if s.Base != 0 || s.Limit != 0xffffffff {
+			return false
+		}
+		if i != isa.CS && s.Attr&(writable|vcpu.AttrCode|vcpu.AttrExpand) != writable {
+			return false
+		}
+	}
+	return true
 }
 
 // lookup finds or builds the block at RIP. A nil block means that the fetch stopped: see c.stop.
@@ -155,7 +182,11 @@ func (c *CPU) build(p *codePage, la uint64) *block {
 	start := c.allocOps()
 	ops := start
 	pos := off
+	_, b.stops = c.debug.stops[uint16(off)]
 	for len(ops) < maxBlock {
+		if _, stop := c.debug.stops[uint16(pos)]; stop && len(ops) > 0 {
+			break
+		}
 		in, err := isa.Decode(p.host[pos:], c.mode, c.feat)
 		if errors.Is(err, isa.ErrTruncated) {
 			if len(ops) > 0 {
@@ -176,14 +207,16 @@ func (c *CPU) build(p *codePage, la uint64) *block {
 			if len(ops) > 0 && c.runsAlone(&u.Inst) {
 				break
 			}
-			u.exec = c.handlerFor(&u)
 			last = endsBlock(&u.Inst) || c.runsAlone(&u.Inst)
 		}
 		pos += uint64(u.Len)
 		u.end = uint32(pos - off)
 		u.index = uint16(len(ops))
-		if u.Base == isa.RegRIP {
-			u.Disp += int64(u.end)
+		if u.exec == nil {
+			if u.Base == isa.RegRIP {
+				u.Disp += int64(u.end)
+			}
+			u.exec = c.handlerFor(&u, off)
 		}
 		ops = append(ops, u)
 		if last || b.second != 0 || pos >= 4096 {

@@ -31,8 +31,9 @@ func newTable() *table {
 
 // handlerFor chooses the handler of a decoded instruction: one made for its operand form where there is one (fast.go),
 // else the general one of its operation.
-func (c *CPU) handlerFor(u *uop) handler {
-	if h := fastHandler(u); h != nil {
+// off is the offset of the block in its page.
+func (c *CPU) handlerFor(u *uop, off uint64) handler {
+	if h := fastHandler(u, off, c.key&keyFlat != 0); h != nil {
 		return h
 	}
 	if h := c.table[u.Op]; h != nil {

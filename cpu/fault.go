@@ -50,9 +50,17 @@ type exception struct {
 	// software is set for INT n, INT3, INTO (they check the gate's DPL) and INT1 (it does not).
 	software bool
 	external bool
-	code     uint32
-	cr2      uint64
-	dr6      uint64 // bits to set in DR6 for #DB
+	// intN is set for INT n (CD), which checks the gate whatever its vector.
+	intN bool
+	// committed says that c.rip is already right: the fault belongs to the new task of a task switch.
+	committed bool
+	// start is RIP of a software interrupt's instruction.
+	start uint64
+	// notCanonical marks a #GP that stackFault may have to turn into #SS; cr2 holds the address.
+	notCanonical bool
+	code         uint32
+	cr2          uint64
+	dr6          uint64 // bits to set in DR6 for #DB
 }
 
 // raise makes a fault without error code pending. Handlers end with `return c.raise(VectorUD)`.

@@ -45,6 +45,13 @@ func (f *lazyFlags) pf() bool {
 	return bits.OnesCount8(uint8(f.result)^uint8(f.carries>>8))&1 == 0
 }
 
+// be, lt and le are the conditions of the same name: unsigned <=, signed <, signed <=.
+func (f *lazyFlags) be() bool { return f.result == 0 || int64(f.carries) < 0 }
+func (f *lazyFlags) lt() bool {
+	return f.result^int64(f.carries<<63^f.carries^f.carries<<1) < 0
+}
+func (f *lazyFlags) le() bool { return f.result == 0 || f.lt() }
+
 // cfBit is CF as 0 or 1.
 func (f *lazyFlags) cfBit() uint64 { return f.carries >> 63 }
 
@@ -156,15 +163,15 @@ func (f *lazyFlags) condition(cc uint8) bool {
 	case 2:
 		v = f.zf()
 	case 3:
-		v = f.cf() || f.zf()
+		v = f.be()
 	case 4:
 		v = f.sf()
 	case 5:
 		v = f.pf()
 	case 6:
-		v = f.sf() != f.of()
+		v = f.lt()
 	case 7:
-		v = f.zf() || f.sf() != f.of()
+		v = f.le()
 	}
 	return v != (cc&1 != 0)
 }

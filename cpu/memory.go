@@ -7,8 +7,6 @@ const (
 	accessRead access = iota
 	accessWrite
 	accessFetch
-	// accessSystem marks an implicit supervisor access (descriptor tables, TSS) whatever the CPL; it is or-ed in.
-	accessSystem access = 4
 )
 
 // loadSlow serves what misses the TLB: page crossings, first accesses, devices.

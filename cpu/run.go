@@ -9,10 +9,10 @@ import (
 const (
 	attStop   uint32 = 1 << iota // Stop was called
 	attINTR                      // INTR is up and RFLAGS.IF is set
-	attNMI                       // an NMI is latched
-	attStep                      // RFLAGS.TF is set: one instruction, then #DB
-	attShadow                    // interrupts are blocked for one instruction
-	attDebug                     // the debugger steps, or resumes from a breakpoint
+	attNMI                       // an NMI is latched and not blocked
+	attStep                      // RFLAGS.TF or RF is set: one instruction, then look
+	attShadow                    // interrupts are blocked for one instruction, or a debug trap waits
+	attDebug                     // the debugger steps
 )
 
 func (c *CPU) attend(bit uint32)   { c.attention.Or(bit) }
@@ -45,6 +45,13 @@ func (c *CPU) Run(deadline uint64) vcpu.Exit {
 				return exit
 			}
 			continue
+		}
+		if b.stops {
+			if exit, handled, done := c.breakpoint(); done {
+				return exit
+			} else if handled {
+				continue
+			}
 		}
 		if exit, done := c.runBlock(b, limit); done {
 			return exit
@@ -103,6 +110,9 @@ func (c *CPU) runBlock(b *block, limit uint64) (exit vcpu.Exit, done bool) {
 		if nb == nil {
 			return c.stopped(nil)
 		}
+		if nb.stops {
+			return exit, false
+		}
 		if nb.second == 0 {
 			b.other, b.otherIP = b.next, b.nextIP
 			b.next, b.nextIP = nb, c.rip&pageMask
@@ -123,27 +133,30 @@ func (c *CPU) stopped(u *uop) (exit vcpu.Exit, done bool) {
 		c.alone = false
 		if ok {
 			c.icount++
-			return exit, false
+			return c.stepped()
 		}
 		why = c.stop
 		c.stop = stopNone
 	}
 	switch why {
 	case stopFault:
-		if u != nil {
+		if u != nil && !c.exc.committed {
 			c.rip = c.start(u)
 			if c.exc.trap {
 				c.rip = c.next(u)
 			}
+			if c.exc.notCanonical {
+				c.stackFault(u)
+			}
 		}
 		c.icount++
 		if !c.deliverException() {
-			return vcpu.Exit{Reason: vcpu.ExitShutdown, Detail: c.detail}, true
+			return c.deadEnd(), true
 		}
 		return exit, false
 	case stopDone:
 		c.icount++
-		if c.halted {
+		if c.halted && c.attention.Load()&(attINTR|attNMI) == 0 {
 			return vcpu.Exit{Reason: vcpu.ExitHalt}, true
 		}
 		return exit, false

@@ -151,6 +151,73 @@ func (c *CPU) hostPage(la uint64, write bool) *[4096]byte {
 	return (*[4096]byte)(e.host)
 }
 
+// readable8 and its kin return the host memory of an operand that the TLB allows to read, or to write; nil if it does not
+// or if the operand crosses into another page, whose number then is not that of the tag.
+
+func (c *CPU) readable8(la uint64) *uint8 {
+	e := &c.tlbR[la>>12&tlbMask]
+	if e.tag != la>>12|c.ctx {
+		return nil
+	}
+	return (*uint8)(unsafe.Add(e.host, la&pageMask))
+}
+
+func (c *CPU) writable8(la uint64) *uint8 {
+	e := &c.tlbW[la>>12&tlbMask]
+	if e.tag != la>>12|c.ctx {
+		return nil
+	}
+	return (*uint8)(unsafe.Add(e.host, la&pageMask))
+}
+
+func (c *CPU) readable16(la uint64) *uint16 {
+	e := &c.tlbR[la>>12&tlbMask]
+	if e.tag != (la+1)>>12|c.ctx {
+		return nil
+	}
+	return (*uint16)(unsafe.Add(e.host, la&pageMask))
+}
+
+func (c *CPU) writable16(la uint64) *uint16 {
+	e := &c.tlbW[la>>12&tlbMask]
+	if e.tag != (la+1)>>12|c.ctx {
+		return nil
+	}
+	return (*uint16)(unsafe.Add(e.host, la&pageMask))
+}
+
+func (c *CPU) readable32(la uint64) *uint32 {
+	e := &c.tlbR[la>>12&tlbMask]
+	if e.tag != (la+3)>>12|c.ctx {
+		return nil
+	}
+	return (*uint32)(unsafe.Add(e.host, la&pageMask))
+}
+
+func (c *CPU) writable32(la uint64) *uint32 {
+	e := &c.tlbW[la>>12&tlbMask]
+	if e.tag != (la+3)>>12|c.ctx {
+		return nil
+	}
+	return (*uint32)(unsafe.Add(e.host, la&pageMask))
+}
+
+func (c *CPU) readable64(la uint64) *uint64 {
+	e := &c.tlbR[la>>12&tlbMask]
+	if e.tag != (la+7)>>12|c.ctx {
+		return nil
+	}
+	return (*uint64)(unsafe.Add(e.host, la&pageMask))
+}
+
+func (c *CPU) writable64(la uint64) *uint64 {
+	e := &c.tlbW[la>>12&tlbMask]
+	if e.tag != (la+7)>>12|c.ctx {
+		return nil
+	}
+	return (*uint64)(unsafe.Add(e.host, la&pageMask))
+}
+
 // fillTLB enters a page into the array for reading or writing.
 func fillTLB(array *[tlbSize]tlbEntry, ctx, la uint64, page *[4096]byte) {
 	array[la>>12&tlbMask] = tlbEntry{tag: la>>12 | ctx, host: unsafe.Pointer(page)}
@@ -163,4 +230,13 @@ func (c *CPU) forbidWrites(page *[4096]byte) {
 			c.tlbW[i].tag = 0
 		}
 	}
+}
+
+// word64 and word32 are aligned words of a page, for atomic access.
+func word64(page *[4096]byte, off uint64) *uint64 {
+	return (*uint64)(unsafe.Pointer(&page[off&^7&pageMask]))
+}
+
+func word32(page *[4096]byte, off uint64) *uint32 {
+	return (*uint32)(unsafe.Pointer(&page[off&^3&pageMask]))
 }

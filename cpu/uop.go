@@ -9,11 +9,16 @@ type handler func(c *CPU, u *uop) bool
 // uop is a decoded instruction in a block with its handler.
 type uop struct {
 	exec handler
+	// What fast handlers use beside Inst (see fast.go): the mask of linear addresses, the target of a branch from the start
+	// of the block, and the register slot that holds the segment's base.
+	mask   uint64
+	target uint64
 	isa.Inst
 	// end is the offset of the next instruction from the start of the block.
 	end uint32
 	// index is the number of instructions before it in the block.
-	index uint16
+	index   uint16
+	segBase uint8
 }
 
 // next returns RIP of the instruction after u.

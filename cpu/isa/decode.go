@@ -45,10 +45,11 @@ var entries = buildEntries(table)
 
 func buildEntries(rows []Row) *[2][numSlots][4][256]entry {
 	all := new([2][numSlots][4][256]entry)
-	// Rows that a mandatory prefix selects go before those that take it as an ordinary one.
-	for _, mandatory := range [2]bool{true, false} {
+	// Lists grow at the front, so the last come first: rows that a mandatory prefix selects go before those that take it
+	// as an ordinary one, and else the order is that of the table.
+	for _, mandatory := range [2]bool{false, true} {
 		for i := range rows {
-			r := &rows[i]
+			r := &rows[len(rows)-1-i]
 			e := &r.encoding
 			if (e.Prefix != 0) != mandatory {
 				continue
@@ -64,15 +65,6 @@ func buildEntries(rows []Row) *[2][numSlots][4][256]entry {
 					for n := range e.Count {
 						all[mode64][slot][e.Map][e.Opcode+n].add(r)
 					}
-				}
-			}
-		}
-	}
-	for m := range all {
-		for s := range all[m] {
-			for o := range all[m][s] {
-				for b := range all[m][s][o] {
-					all[m][s][o][b].squeeze()
 				}
 			}
 		}
@@ -93,16 +85,24 @@ func (e *Encoding) inSlot(slot int) bool {
 	return slot == slotNone || slot == slot66 && !e.NP || slot > slot66 && !e.NP && !e.NFx
 }
 
+// add puts a row before those that the entry has.
 func (t *entry) add(r *Row) {
 	e := &r.encoding
-	if !e.ModRM {
-		appendChoice(&t.one, r)
+	anyCell := !e.ModRM || e.Reg < 0 && e.RM < 0 && (r.Attr&AnyMod != 0 || r.Attr&(MemOnly|RegOnly) == 0)
+	if t.cells == nil && anyCell {
+		t.modrm = e.ModRM
+		t.one = &choice{r, t.one}
 		return
 	}
 	t.modrm = true
 	if t.cells == nil {
 		t.cells = new([72]*choice)
+		for i := range t.cells {
+			t.cells[i] = t.one
+		}
+		t.one = nil
 	}
+	var last *choice
 	for i := range t.cells {
 		isReg := i >= 8
 		reg, rm := i, 0
@@ -115,32 +115,11 @@ func (t *entry) add(r *Row) {
 		if r.Attr&AnyMod == 0 && (isReg && r.Attr&MemOnly != 0 || !isReg && r.Attr&RegOnly != 0) {
 			continue
 		}
-		appendChoice(&t.cells[i], r)
-	}
-}
-
-func appendChoice(at **choice, r *Row) {
-	for *at != nil {
-		at = &(*at).next
-	}
-	*at = &choice{row: r}
-}
-
-// squeeze replaces 72 equal cells of one row by that row.
-func (t *entry) squeeze() {
-	if t.cells == nil {
-		return
-	}
-	first := t.cells[0]
-	if first == nil || first.next != nil {
-		return
-	}
-	for _, c := range t.cells {
-		if c == nil || c.row != first.row || c.next != nil {
-			return
+		if last == nil || last.next != t.cells[i] {
+			last = &choice{r, t.cells[i]}
 		}
+		t.cells[i] = last
 	}
-	t.one, t.cells = first, nil
 }
 
 // Classes of prefix bytes.

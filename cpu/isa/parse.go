@@ -110,6 +110,9 @@ var accessWords = map[string]Access{
 // regNames are the general registers of implicit operands, without their size letter.
 var regNames = map[string]uint8{"AX": RAX, "CX": RCX, "DX": RDX, "BX": RBX, "SP": RSP, "BP": RBP, "SI": RSI, "DI": RDI, "11": R11}
 
+// implicitSizes are the size letters of implicit general registers.
+var implicitSizes = map[byte]sizeCode{'r': sizeV, 'h': sizeH, 'y': sizeY, 'a': sizeAddr, 'E': sizeD, 'R': sizeQ}
+
 var segNames = map[string]uint8{"ES": ES, "CS": CS, "SS": SS, "DS": DS, "FS": FS, "GS": GS}
 
 // table holds every row. A mistake in the text is a mistake in the program: parsing it panics.
@@ -439,8 +442,7 @@ func parseImplicit(text string) (ImplicitArg, error) {
 		return a, nil
 	}
 	reg, ok := regNames[name[1:]]
-	letters := map[byte]sizeCode{'r': sizeV, 'h': sizeH, 'y': sizeY, 'a': sizeAddr, 'E': sizeD, 'R': sizeQ}
-	size, ok2 := letters[name[0]]
+	size, ok2 := implicitSizes[name[0]]
 	if !ok || !ok2 {
 		return a, fmt.Errorf("implicit operand %q", text)
 	}

@@ -287,10 +287,9 @@ FF /4           | JMP_IND Ev:r      |                             |             
 C2              | RET Iw:r          | rSP:rw,stack:r              |                | f64 ends         | none
 C3              | RET               | rSP:rw,stack:r              |                | f64 ends         | none
 
-# No operation. 0F 0D and 0F 18-1F are hints: where nothing better is known they do nothing, at any operand.
+# No operation. 0F 18-1F are hints: where nothing better is known they do nothing, at any operand.
 0F 0D /1        | PREFETCHW Mb:-    |                             |                |                  | none
 0F 0D /r        | PREFETCH Mb:-     |                             |                |                  | none
-0F 0D /r        | NOP Rv:-          |                             |                | undoc            | none
 0F 18 /0        | PREFETCHNTA Mb:-  |                             |                | SSE              | none
 0F 18 /1        | PREFETCHT0 Mb:-   |                             |                | SSE              | none
 0F 18 /2        | PREFETCHT1 Mb:-   |                             |                | SSE              | none

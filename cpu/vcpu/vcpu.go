@@ -139,15 +139,20 @@ type State struct {
 	CR2    uint64
 	CR3    uint64
 	CR4    uint64
-	DR     [8]uint64 // DR4 and DR5 unused
-	FPU    FPU
-	MSR    MSRs
+	// PDPTE are the page-directory-pointer-table registers, loaded with CR3 under PAE paging (SDM vol. 3A, 4.4.1).
+	PDPTE [4]uint64
+	DR    [8]uint64 // DR4 and DR5 unused
+	FPU   FPU
+	MSR   MSRs
 
 	Halted          bool
 	NMIBlocked      bool
 	NMIPending      bool
 	InterruptShadow bool   // STI or MOV SS was the last instruction
+	MovSSShadow     bool   // it was MOV SS or POP SS, which hold debug traps back too
+	PendingDB       uint64 // bits of DR6 that a debug trap will set once MovSSShadow is over
 	Instructions    uint64 // executed since reset
+	Random          uint64 // state of the generator behind RDRAND
 }
 
 // MSRs are the model-specific registers that hold state (SDM vol. 4). Those of the local APIC are the platform's.

@@ -1,0 +1,378 @@
+package machine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/hybridbridge/emu/core/boot"
+	"github.com/hybridbridge/emu/core/clock"
+	"github.com/hybridbridge/emu/core/memory"
+	"github.com/hybridbridge/emu/cpu"
+	"github.com/hybridbridge/emu/cpu/vcpu"
+)
+
+// Config describes a machine.
+type Config struct {
+	// MemorySize is the size of RAM in bytes, used if Layout is nil.
+	MemorySize uint64
+	// Layout places RAM by hand, see package memory.
+	Layout []memory.Range
+	// Kernel and Initrd are the images to start, in memory; Initrd may be nil.
+	Kernel, Initrd []byte
+	CommandLine    string
+	Drives         []Drive
+	// Console receives what the guest writes to the first serial port; nil discards it.
+	Console io.Writer
+	// DebugConsole receives what the guest writes to port 0xe9, if it is not nil.
+	DebugConsole io.Writer
+	// DebugExit offers port 0xf4, a write to which ends the run.
+	DebugExit bool
+	// Realtime ties guest time to the host's clock. Runs then do not repeat.
+	Realtime bool
+	// Interactive makes idle time pass at the host's pace, so that a guest that waits for a person does not spin.
+	// What the guest sees does not change.
+	Interactive bool
+	// CPU chooses the processor's model; its Memory and Platform are set by New.
+	CPU cpu.Config
+	// Taint switches taint on.
+	Taint *cpu.TaintOptions
+	Log   hclog.Logger
+}
+
+// Reason says why a run ended.
+type Reason int
+
+// Reasons.
+const (
+	PowerOff    Reason = iota // the guest switched the machine off
+	Reset                     // the guest reset the machine
+	TripleFault               // an exception could not be delivered, nor the double fault after it
+	DebugExit                 // the guest wrote to the debug-exit port
+	Halted                    // the guest halted with interrupts off: nothing can wake it
+	Budget                    // the instruction budget is spent
+	Interrupted               // the context was cancelled
+	Breakpoint                // a debugger's breakpoint or watchpoint
+	Unsupported               // the guest needs something that emu does not implement
+	Text                      // the text that WaitFor named was printed
+	Idle                      // the guest waits for input that will never come
+)
+
+var reasonNames = [...]string{
+	"power-off", "reset", "triple fault", "debug exit", "halted for good", "instruction budget spent", "interrupted",
+	"breakpoint", "unsupported", "text on the console", "idle without an event to come",
+}
+
+// String returns the reason in words.
+func (r Reason) String() string { return reasonNames[r] }
+
+// Outcome is how a run ended.
+type Outcome struct {
+	Reason Reason
+	Code   uint32    // of DebugExit: what the guest wrote
+	Exit   vcpu.Exit // the vCPU's exit that led here
+	Detail string
+}
+
+// Machine is a PC. Run and the methods that look at or change the guest belong to one goroutine; Input and Stop may be
+// called from any.
+type Machine struct {
+	cfg   Config
+	log   hclog.Logger
+	cpu   *cpu.CPU
+	mem   *memory.Memory
+	bus   *bus
+	queue *clock.Queue
+	board board
+	boot  *boot.Loaded
+
+	// skipped is guest time that passed without instructions, in ns: guest time is instructions plus skipped.
+	skipped uint64
+	outcome *Outcome // set by a device to end the run
+	console *console
+
+	mu      sync.Mutex
+	input   []byte
+	wakeup  chan struct{}
+	started time.Time // host time at which guest time was base
+	base    clock.Time
+}
+
+// ErrConfig is wrapped by errors about a configuration that makes no machine.
+var ErrConfig = errors.New("bad machine configuration")
+
+// New builds a machine and loads the kernel. Close it when done.
+func New(cfg Config) (*Machine, error) {
+	m, err := assemble(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.loadKernel(); err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// assemble builds a machine without anything in memory.
+func assemble(cfg Config) (*Machine, error) {
+	if cfg.Log == nil {
+		cfg.Log = hclog.NewNullLogger()
+	}
+	layout := cfg.Layout
+	if layout == nil {
+		var err error
+		if layout, err = memory.Flat(cfg.MemorySize, memory.Options{}); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+		}
+	}
+	mem, err := memory.New(layout)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	m := &Machine{cfg: cfg, log: cfg.Log, mem: mem, bus: newBus(), wakeup: make(chan struct{}, 1)}
+	m.queue = clock.NewQueue(m.Now, m.timerSet)
+	c := cfg.CPU
+	c.Memory, c.Platform = ram{mem}, m
+	m.cpu = cpu.New(c)
+	if cfg.Taint != nil {
+		m.cpu.EnableTaint(cfg.Taint)
+	}
+	mem.OnWrite(m.cpu.MemoryWritten)
+	m.console = &console{out: cfg.Console}
+	if err := m.wire(); err != nil {
+		mem.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// loadKernel puts kernel, initrd and firmware tables into memory and the vCPU at the kernel's entry.
+func (m *Machine) loadKernel() error {
+	image, err := boot.Parse(m.cfg.Kernel)
+	if err != nil {
+		return err
+	}
+	rsdp, err := m.placeTables()
+	if err != nil {
+		return err
+	}
+	m.boot, err = image.Load(m.mem, boot.Params{
+		CommandLine: m.cfg.CommandLine, Initrd: m.cfg.Initrd, RSDP: rsdp, Reserved: m.reserved(),
+	})
+	if err != nil {
+		return err
+	}
+	s := m.cpu.State()
+	m.boot.Entry.Apply(&s)
+	return m.cpu.SetState(s)
+}
+
+// Close releases memory and drives.
+func (m *Machine) Close() error {
+	return errors.Join(m.board.close(), m.mem.Close())
+}
+
+// CPU returns the processor.
+func (m *Machine) CPU() *cpu.CPU { return m.cpu }
+
+// Memory returns guest physical memory.
+func (m *Machine) Memory() *memory.Memory { return m.mem }
+
+// Now returns guest time: one nanosecond an instruction, plus what passed while the guest was idle.
+func (m *Machine) Now() clock.Time { return clock.Time(m.cpu.Instructions() + m.skipped) }
+
+// timerSet bounds the run in progress, since a timer was set that is due earlier.
+func (m *Machine) timerSet(deadline clock.Time) {
+	m.cpu.SetDeadline(min(m.instructionsAt(deadline), m.limit()))
+}
+
+// instructionsAt returns the instruction count at which guest time will be t if the guest does not idle.
+func (m *Machine) instructionsAt(t clock.Time) uint64 {
+	if t == clock.Never {
+		return ^uint64(0)
+	}
+	if uint64(t) <= m.skipped {
+		return 0
+	}
+	return uint64(t) - m.skipped
+}
+
+// end makes Run return o after the present instruction.
+func (m *Machine) end(o Outcome) {
+	if m.outcome == nil {
+		m.outcome = &o
+	}
+	m.cpu.SetDeadline(0)
+}
+
+// Input gives the guest bytes as if they had been typed on its serial console.
+func (m *Machine) Input(p []byte) {
+	m.mu.Lock()
+	m.input = append(m.input, p...)
+	m.mu.Unlock()
+	m.wake()
+}
+
+// wake interrupts the vCPU or the host's sleep.
+func (m *Machine) wake() {
+	select {
+	case m.wakeup <- struct{}{}:
+	default:
+	}
+	m.cpu.Stop()
+}
+
+// WaitFor makes Run end with Text when text has been printed on the console from now on; "" takes that back.
+func (m *Machine) WaitFor(text string) {
+	m.console.waitFor(text, func() { m.end(Outcome{Reason: Text}) })
+}
+
+// realtimeSlice bounds a run between looks at the host's clock, in instructions.
+const realtimeSlice = 1_000_000
+
+// Run runs the guest until something ends it: at the latest when budget instructions in all have been executed (0 for
+// no bound) or ctx is done. It may be called again after an Outcome that left the guest alive.
+func (m *Machine) Run(ctx context.Context, budget uint64) Outcome {
+	stop := context.AfterFunc(ctx, m.wake)
+	defer stop()
+	if budget == 0 {
+		budget = ^uint64(0)
+	}
+	m.board.budget = budget
+	m.started, m.base = time.Now(), m.Now()
+	for {
+		m.queue.RunDue()
+		m.takeInput()
+		if o := m.takeOutcome(); o != nil {
+			return *o
+		}
+		switch {
+		case ctx.Err() != nil:
+			return Outcome{Reason: Interrupted}
+		case m.cpu.Instructions() >= budget:
+			return Outcome{Reason: Budget}
+		}
+		deadline := min(m.instructionsAt(m.queue.Next()), budget)
+		if m.cfg.Realtime {
+			deadline = min(deadline, m.cpu.Instructions()+realtimeSlice)
+		}
+		exit := m.cpu.Run(deadline)
+		if m.cfg.Realtime {
+			m.catchUp()
+		}
+		if o := m.takeOutcome(); o != nil {
+			o.Exit = exit
+			return *o
+		}
+		switch exit.Reason {
+		case vcpu.ExitDeadline, vcpu.ExitStopped:
+		case vcpu.ExitHalt:
+			if o := m.idle(ctx); o != nil {
+				o.Exit = exit
+				return *o
+			}
+		case vcpu.ExitShutdown:
+			return Outcome{Reason: TripleFault, Exit: exit, Detail: exit.Detail}
+		case vcpu.ExitBreakpoint, vcpu.ExitWatchpoint:
+			return Outcome{Reason: Breakpoint, Exit: exit}
+		default:
+			return Outcome{Reason: Unsupported, Exit: exit, Detail: exit.Detail}
+		}
+	}
+}
+
+func (m *Machine) limit() uint64 { return m.board.budget }
+
+func (m *Machine) takeOutcome() *Outcome {
+	o := m.outcome
+	m.outcome = nil
+	return o
+}
+
+// takeInput moves typed bytes into the serial port, as many as it takes.
+func (m *Machine) takeInput() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.input) > 0 {
+		m.board.uart.Receive(m.input)
+		m.input = m.input[:0]
+	}
+}
+
+// idle passes the time until the next timer, or waits for input if there is none.
+func (m *Machine) idle(ctx context.Context) *Outcome {
+	next := m.queue.Next()
+	waits := m.cfg.Interactive || m.cfg.Realtime
+	switch {
+	case m.cpu.RFLAGS()&cpu.FlagIF == 0:
+		return &Outcome{Reason: Halted, Detail: "the guest executed HLT with interrupts disabled"}
+	case next == clock.Never && !waits:
+		return &Outcome{Reason: Idle, Detail: "the guest waits for an interrupt, no timer is set and no input can come"}
+	}
+	now := m.Now()
+	if next != clock.Never && next <= now {
+		return nil
+	}
+	if waits {
+		if !m.sleep(ctx, next, now) {
+			return nil
+		}
+	}
+	if next != clock.Never {
+		m.skipped += uint64(next - now)
+	}
+	return nil
+}
+
+// sleep lets host time pass until guest time next. It reports false if something else came first; guest time has then
+// advanced by what was slept.
+func (m *Machine) sleep(ctx context.Context, next, now clock.Time) bool {
+	var expired <-chan time.Time
+	begin := time.Now()
+	if next != clock.Never {
+		t := time.NewTimer(time.Duration(next - now))
+		defer t.Stop()
+		expired = t.C
+	}
+	select {
+	case <-expired:
+		return true
+	case <-m.wakeup:
+	case <-ctx.Done():
+	}
+	slept := uint64(time.Since(begin))
+	if next != clock.Never {
+		slept = min(slept, uint64(next-now))
+	}
+	m.skipped += slept
+	return false
+}
+
+// catchUp ties guest time to the host's: the guest is slower than one instruction a nanosecond, so time that has passed
+// on the host is skipped in the guest.
+func (m *Machine) catchUp() {
+	host := m.base + clock.Time(time.Since(m.started))
+	switch now := m.Now(); {
+	case host > now:
+		m.skipped += uint64(host - now)
+	case now-host > clock.Time(time.Millisecond):
+		time.Sleep(time.Duration(now - host))
+	}
+}
+
+// ram adapts memory to the CPU.
+type ram struct{ *memory.Memory }
+
+// Page implements cpu.Memory.
+func (r ram) Page(pa uint64) (*[4096]byte, bool) {
+	if p := r.Memory.Page(pa); p != nil {
+		return p, true
+	}
+	return r.Memory.ReadPage(pa), false
+}

@@ -1,0 +1,150 @@
+package machine
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/hybridbridge/emu/core/memory"
+	"github.com/hybridbridge/emu/cpu/vcpu"
+	"github.com/hybridbridge/emu/snapshots/native"
+)
+
+// saved is the machine's own section of a snapshot.
+type saved struct {
+	Skipped uint64
+	Layout  []memory.Range
+	Drives  []Drive
+	// DebugExit and DebugConsole are part of what the guest sees.
+	DebugExit, DebugConsole bool
+}
+
+// ErrSnapshot is wrapped by errors about a snapshot that does not fit the machine.
+var ErrSnapshot = errors.New("the snapshot does not fit")
+
+// Save writes the state of the machine, from which Load goes on at the next instruction. The file appears complete or
+// not at all. What the guest wrote to its drives is flushed first.
+func (m *Machine) Save(path string) error {
+	if err := m.board.flush(); err != nil {
+		return err
+	}
+	h := native.Header{Arch: "x86"}
+	add := func(name string, v any) error {
+		j, err := json.Marshal(v)
+		if err != nil {
+			return fmt.Errorf("state of %s: %w", name, err)
+		}
+		h.Sections = append(h.Sections, native.Section{Name: name, Data: j})
+		return nil
+	}
+	err := add("machine", saved{
+		Skipped: m.skipped, Layout: m.mem.Ranges(), Drives: m.cfg.Drives,
+		DebugExit: m.cfg.DebugExit, DebugConsole: m.cfg.DebugConsole != nil,
+	})
+	err = errors.Join(err, add("cpu", m.cpu.State()))
+	for _, d := range m.board.stateful {
+		err = errors.Join(err, add("device "+d.Name(), d.SaveState()))
+	}
+	if err != nil {
+		return err
+	}
+	for _, r := range m.mem.Ranges() {
+		h.Ranges = append(h.Ranges, native.Range{Base: r.Base, Size: r.Size, Kind: r.Kind.String()})
+	}
+	return native.Write(path, h, func(p []byte, pa uint64) error {
+		if !m.mem.ReadAt(p, pa) {
+			return fmt.Errorf("memory at %#x cannot be read", pa)
+		}
+		return nil
+	})
+}
+
+// Load builds the machine that was saved at path. Of cfg it takes what belongs to the host: console, log, time, taint,
+// and where the drives are now, if cfg names any.
+func Load(path string, cfg Config) (*Machine, error) {
+	f, err := native.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var s saved
+	if err := section(f, "machine", &s); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	cfg.Layout = s.Layout
+	cfg.DebugExit = s.DebugExit
+	if s.DebugConsole && cfg.DebugConsole == nil {
+		cfg.DebugConsole = discard{}
+	}
+	switch {
+	case len(cfg.Drives) == 0:
+		cfg.Drives = s.Drives
+	case len(cfg.Drives) != len(s.Drives):
+		return nil, fmt.Errorf("%s: %w: it has %d drives and %d are given", path, ErrSnapshot, len(s.Drives), len(cfg.Drives))
+	}
+	m, err := assemble(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.restore(f, s); err != nil {
+		m.Close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return m, nil
+}
+
+// discard takes the debug console's output when nobody wants it.
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+
+func (m *Machine) restore(f *native.File, s saved) error {
+	var state vcpu.State
+	if err := section(f, "cpu", &state); err != nil {
+		return err
+	}
+	buf := make([]byte, native.ChunkSize)
+	zero := make([]byte, native.ChunkSize)
+	for _, r := range f.Header.Ranges {
+		for off := uint64(0); off < r.Size; off += native.ChunkSize {
+			p := buf[:min(native.ChunkSize, r.Size-off)]
+			if err := f.ReadPhysical(p, r.Base+off); err != nil {
+				return err
+			}
+			if bytes.Equal(p, zero[:len(p)]) {
+				continue // memory is zero already; leave it unallocated
+			}
+			if err := m.mem.SetROM(p, r.Base+off); err != nil {
+				return err
+			}
+		}
+	}
+	m.skipped = s.Skipped
+	if err := m.cpu.SetState(state); err != nil {
+		return fmt.Errorf("%w: %w", ErrSnapshot, err)
+	}
+	for _, d := range m.board.stateful {
+		err := d.LoadState(func(v any) error { return section(f, "device "+d.Name(), v) })
+		if err != nil {
+			return fmt.Errorf("state of %s: %w", d.Name(), err)
+		}
+	}
+	return nil
+}
+
+// section decodes a section of the snapshot into v. Fields that v does not know are refused: they hold state that would
+// be lost.
+func section(f *native.File, name string, v any) error {
+	j := f.Header.Section(name)
+	if j == nil {
+		return fmt.Errorf("%w: it has no section %q", ErrSnapshot, name)
+	}
+	d := json.NewDecoder(bytes.NewReader(j))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return fmt.Errorf("%w: section %q: %w", ErrSnapshot, name, err)
+	}
+	return nil
+}
+
