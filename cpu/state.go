@@ -13,9 +13,6 @@ const (
 	xstateX87 uint64 = 1 << 0
 	xstateSSE uint64 = 1 << 1
 
-	// xcr0Supported are the components that XCR0 can enable.
-	xcr0Supported = xstateX87 | xstateSSE
-
 	xcompCompacted uint64 = 1 << 63 // XCOMP_BV: the area is in compacted form
 )
 
@@ -44,11 +41,6 @@ func stateHandlers() map[isa.Op]handler {
 	}
 }
 
-// reset puts the x87 and SSE state as RESET leaves it (SDM vol. 3A, table 10-1).
-func (f *fpuState) reset() {
-	*f = fpuState{cw: 0x0040, mxcsr: mxcsrDefault, xcr0: xstateX87, full: 0xff}
-}
-
 // init87 is what FNINIT does; the registers keep their values.
 func (f *fpuState) init87() {
 	f.cw, f.sw, f.top, f.full = x87DefaultCW, 0, 0, 0
@@ -75,7 +67,7 @@ func (f *fpuState) setState(s *vcpu.FPU) {
 	f.full = s.Tag
 	f.lastOpcode, f.lastIP, f.lastCS, f.lastDP, f.lastDS = s.LastOpcode&0x7ff, s.LastIP, s.LastCS, s.LastDP, s.LastDS
 	f.xmm, f.mxcsr = s.XMM, s.MXCSR&mxcsrMask
-	f.xcr0 = s.XCR0&xcr0Supported | xstateX87
+	f.xcr0 = s.XCR0&xcr0Allowed | xstateX87
 	for i, r := range s.ST {
 		f.st[i] = softfloat.F80{Mant: r.Mant, SE: r.SE}
 	}
@@ -92,13 +84,8 @@ func (f *fpuState) usedSSE() bool { return f.xmm != [16]vector{} }
 
 // stateArea returns the linear address of the state image that u names, aligned and inside its segment.
 func (c *CPU) stateArea(u *uop, size, align uint64, write bool) (la uint64, ok bool) {
-	off := c.offset(u)
-	if c.mode == isa.Mode64 {
-		la = off
-		if u.Seg >= isa.FS {
-			la += c.seg[u.Seg].Base
-		}
-	} else if la, ok = c.linear(u.Seg, off, size, write); !ok {
+	la, ok = c.segment(u.Seg, c.offset(u), size, write)
+	if !ok {
 		return 0, false
 	}
 	if la&(align-1) != 0 {
@@ -261,7 +248,7 @@ func xsave(c *CPU, u *uop) bool {
 		return false
 	}
 	var b [xsaveSize]byte
-	if !c.probeArea(la, xsaveSize) || !c.loadBytes(la, b[:]) {
+	if !c.probeWriteSlow(la, xsaveSize) || !c.loadBytes(la, b[:]) {
 		return false
 	}
 	use := c.fpu.inUse()
@@ -290,7 +277,7 @@ func xsavec(c *CPU, u *uop) bool {
 		return false
 	}
 	var b [xsaveSize]byte
-	if !c.probeArea(la, xsaveSize) || !c.loadBytes(la, b[:]) {
+	if !c.probeWriteSlow(la, xsaveSize) || !c.loadBytes(la, b[:]) {
 		return false
 	}
 	save := rfbm & c.fpu.inUse()
@@ -302,9 +289,6 @@ func xsavec(c *CPU, u *uop) bool {
 	binary.LittleEndian.PutUint64(b[xsaveHeader+8:], rfbm|xcompCompacted)
 	return c.storeBytes(la, b[:xsaveHeader+16])
 }
-
-// probeArea makes sure that an area of at most two pages can be written.
-func (c *CPU) probeArea(la, size uint64) bool { return c.probeWriteSlow(la, size) }
 
 func (c *CPU) putState(b []byte, save uint64, wide bool) {
 	if save&xstateX87 != 0 {
