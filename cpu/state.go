@@ -8,13 +8,9 @@ import (
 	"github.com/hybridbridge/emu/cpu/vcpu"
 )
 
-// State components (SDM vol. 1, 13.1), as bits of XCR0 and of XSTATE_BV.
-const (
-	xstateX87 uint64 = 1 << 0
-	xstateSSE uint64 = 1 << 1
-
-	xcompCompacted uint64 = 1 << 63 // XCOMP_BV: the area is in compacted form
-)
+// xcompCompacted is the bit of XCOMP_BV that tells that an area is in compacted form (SDM vol. 1, 13.4.2). The bits of
+// XSTATE_BV and of the rest of XCOMP_BV are those of XCR0.
+const xcompCompacted uint64 = 1 << 63
 
 // Offsets in the legacy region and the header of the XSAVE area (SDM vol. 1, tables 10-2 and 13-1).
 const (
@@ -67,7 +63,7 @@ func (f *fpuState) setState(s *vcpu.FPU) {
 	f.full = s.Tag
 	f.lastOpcode, f.lastIP, f.lastCS, f.lastDP, f.lastDS = s.LastOpcode&0x7ff, s.LastIP, s.LastCS, s.LastDP, s.LastDS
 	f.xmm, f.mxcsr = s.XMM, s.MXCSR&mxcsrMask
-	f.xcr0 = s.XCR0&xcr0Allowed | xstateX87
+	f.xcr0 = s.XCR0&xcr0Allowed | xcr0X87
 	for i, r := range s.ST {
 		f.st[i] = softfloat.F80{Mant: r.Mant, SE: r.SE}
 	}
@@ -228,10 +224,10 @@ func (c *CPU) xsaveReady(u *uop) (rfbm uint64, ok bool) {
 // inUse returns XINUSE. A changed MXCSR makes SSE count as used.
 func (f *fpuState) inUse() (x uint64) {
 	if f.usedX87() {
-		x |= xstateX87
+		x |= xcr0X87
 	}
 	if f.usedSSE() || f.mxcsr != mxcsrDefault {
-		x |= xstateSSE
+		x |= xcr0SSE
 	}
 	return x
 }
@@ -257,7 +253,7 @@ func xsave(c *CPU, u *uop) bool {
 		save &= use
 	}
 	c.putState(b[:], save, u.Prefix&isa.PrefixREXW != 0)
-	if rfbm&xstateSSE != 0 {
+	if rfbm&xcr0SSE != 0 {
 		c.fpu.putMXCSR(b[:])
 	}
 	bv := binary.LittleEndian.Uint64(b[xsaveHeader:])
@@ -282,7 +278,7 @@ func xsavec(c *CPU, u *uop) bool {
 	}
 	save := rfbm & c.fpu.inUse()
 	c.putState(b[:], save, u.Prefix&isa.PrefixREXW != 0)
-	if save&xstateSSE != 0 {
+	if save&xcr0SSE != 0 {
 		c.fpu.putMXCSR(b[:])
 	}
 	binary.LittleEndian.PutUint64(b[xsaveHeader:], save)
@@ -291,10 +287,10 @@ func xsavec(c *CPU, u *uop) bool {
 }
 
 func (c *CPU) putState(b []byte, save uint64, wide bool) {
-	if save&xstateX87 != 0 {
+	if save&xcr0X87 != 0 {
 		c.fpu.putX87(b, wide)
 	}
-	if save&xstateSSE != 0 {
+	if save&xcr0SSE != 0 {
 		c.fpu.putXMM(b, c.xmmCount())
 	}
 }
@@ -327,7 +323,7 @@ func xrstor(c *CPU, u *uop) bool {
 	}
 	// The standard form loads MXCSR whenever SSE is asked for, the compacted one as a part of SSE.
 	mxcsr := le.Uint32(b[fxMXCSR:])
-	loadMXCSR := rfbm&xstateSSE != 0 && (!compacted || bv&xstateSSE != 0)
+	loadMXCSR := rfbm&xcr0SSE != 0 && (!compacted || bv&xcr0SSE != 0)
 	if bad || loadMXCSR && mxcsr&^mxcsrMask != 0 {
 		return c.gp(0)
 	}
@@ -335,20 +331,20 @@ func xrstor(c *CPU, u *uop) bool {
 	switch {
 	case loadMXCSR:
 		f.mxcsr = mxcsr
-	case rfbm&xstateSSE != 0:
+	case rfbm&xcr0SSE != 0:
 		f.mxcsr = mxcsrDefault
 	}
 	switch {
-	case rfbm&bv&xstateX87 != 0:
+	case rfbm&bv&xcr0X87 != 0:
 		f.getX87(b[:], u.Prefix&isa.PrefixREXW != 0)
-	case rfbm&xstateX87 != 0:
+	case rfbm&xcr0X87 != 0:
 		f.init87()
 		f.st = [8]softfloat.F80{}
 	}
 	switch n := c.xmmCount(); {
-	case rfbm&bv&xstateSSE != 0:
+	case rfbm&bv&xcr0SSE != 0:
 		f.getXMM(b[:], n)
-	case rfbm&xstateSSE != 0:
+	case rfbm&xcr0SSE != 0:
 		clear(f.xmm[:n])
 	}
 	return true
