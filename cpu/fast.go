@@ -53,7 +53,7 @@ func fastHandlerKey(u *uop, off uint64, flat bool, key *fastKey) handler {
 	switch {
 	case u.Mode == isa.Mode64 && u.AddrSize == 8:
 		u.mask = ^uint64(0)
-	case u.AddrSize == 4 && u.Seg < isa.FS && (u.Mode == isa.Mode64 || u.Mode == isa.Mode32 && flat):
+	case u.AddrSize == 4 && u.Seg < isa.FS && (u.Mode == isa.Mode64 || u.Mode == isa.Mode32 && flat && u.Seg != isa.CS):
 		u.mask = 0xffffffff
 	default:
 		return nil

@@ -8,13 +8,12 @@ func moveHandlers() map[isa.Op]handler {
 		isa.XCHG: execXCHG, isa.CMOVCC: execCMOVCC, isa.SETCC: execSETCC, isa.LEA: execLEA, isa.XLAT: execXLAT,
 		isa.CBW: execCBW, isa.CWD: execCWD,
 		isa.XADD: execXADD, isa.CMPXCHG: execCMPXCHG, isa.CMPXCHG8B: execCMPXCHG8B, isa.CMPXCHG16B: execCMPXCHG16B,
-		isa.LAHF: execLAHF, isa.SAHF: execSAHF, isa.SALC: execSALC, isa.BOUND: execBOUND,
-		isa.CLC:     func(c *CPU, u *uop) bool { c.f.setCF(false); return true },
-		isa.STC:     func(c *CPU, u *uop) bool { c.f.setCF(true); return true },
-		isa.CMC:     func(c *CPU, u *uop) bool { c.f.setCF(!c.f.cf()); return true },
-		isa.CLD:     func(c *CPU, u *uop) bool { c.flags &^= FlagDF; return true },
-		isa.STD:     func(c *CPU, u *uop) bool { c.flags |= FlagDF; return true },
-		isa.CLFLUSH: execCLFLUSH, isa.CLFLUSHOPT: execCLFLUSH, isa.CLWB: execCLFLUSH,
+		isa.LAHF: execLAHF, isa.SAHF: execSAHF, isa.SALC: execSALC,
+		isa.CLC: func(c *CPU, u *uop) bool { c.f.setCF(false); return true },
+		isa.STC: func(c *CPU, u *uop) bool { c.f.setCF(true); return true },
+		isa.CMC: func(c *CPU, u *uop) bool { c.f.setCF(!c.f.cf()); return true },
+		isa.CLD: func(c *CPU, u *uop) bool { c.flags &^= FlagDF; return true },
+		isa.STD: func(c *CPU, u *uop) bool { c.flags |= FlagDF; return true },
 	}
 	for _, op := range []isa.Op{
 		isa.NOP, isa.PAUSE, isa.LFENCE, isa.MFENCE, isa.SFENCE, isa.PREFETCH, isa.PREFETCHW, isa.PREFETCHNTA,
@@ -231,36 +230,4 @@ func execSAHF(c *CPU, _ *uop) bool {
 func execSALC(c *CPU, _ *uop) bool {
 	c.setReg(isa.RAX, 1, -c.f.cfBit())
 	return true
-}
-
-// execBOUND compares a signed index with the pair of bounds in memory.
-func execBOUND(c *CPU, u *uop) bool {
-	size := u.OpSize
-	la, ok := c.address(u, size*2, false)
-	if !ok {
-		return false
-	}
-	lower, ok := c.load(la, size)
-	if !ok {
-		return false
-	}
-	upper, ok := c.load(c.wrapLinear(la+uint64(size)), size)
-	if !ok {
-		return false
-	}
-	i := sext(c.r[u.Args[0].Reg&31], size)
-	if i < sext(lower, size) || i > sext(upper, size) {
-		return c.raise(VectorBR)
-	}
-	return true
-}
-
-// execCLFLUSH only checks its operand as a load of a byte would be.
-func execCLFLUSH(c *CPU, u *uop) bool {
-	la, ok := c.address(u, 1, false)
-	if !ok {
-		return false
-	}
-	_, ok = c.load8(la)
-	return ok
 }

@@ -126,7 +126,7 @@ func (c *CPU) readMSR(n uint32) (v uint64, ok bool) {
 	}
 	switch n {
 	case msrTSC:
-		return c.tsc(), true
+		return c.TSC(), true
 	case msrTSCAdjust:
 		return uint64(c.msr.TSCAdjust), true
 	case msrTSCDeadline:
@@ -228,6 +228,12 @@ func (c *CPU) writeMSR(n uint32, v uint64) bool {
 		return false
 	}
 	*p = v
+	switch n {
+	case msrFSBase:
+		c.setBase(isa.FS, v)
+	case msrGSBase:
+		c.setBase(isa.GS, v)
+	}
 	return true
 }
 

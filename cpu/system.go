@@ -415,8 +415,9 @@ func swapgs(c *CPU, _ *uop) bool {
 	if c.cpl != 0 {
 		return c.gp(0)
 	}
-	gs := &c.seg[isa.GS]
-	gs.Base, c.msr.KernelGSBase = c.msr.KernelGSBase, gs.Base
+	base := c.seg[isa.GS].Base
+	c.setBase(isa.GS, c.msr.KernelGSBase)
+	c.msr.KernelGSBase = base
 	return true
 }
 
@@ -425,20 +426,20 @@ func fsgsBase(c *CPU, u *uop) bool {
 	if c.mode != isa.Mode64 || c.cr4&cr4FSGSBASE == 0 {
 		return c.raise(VectorUD)
 	}
-	s := &c.seg[isa.FS]
+	seg := isa.FS
 	if u.Op == isa.RDGSBASE || u.Op == isa.WRGSBASE {
-		s = &c.seg[isa.GS]
+		seg = isa.GS
 	}
 	reg := u.Args[0].Reg
 	if u.Op == isa.RDFSBASE || u.Op == isa.RDGSBASE {
-		c.setReg(reg, u.OpSize, s.Base)
+		c.setReg(reg, u.OpSize, c.seg[seg].Base)
 		return true
 	}
 	v := c.reg(reg, u.OpSize)
 	if !c.canonical(v) {
 		return c.gp(0)
 	}
-	s.Base = v
+	c.setBase(seg, v)
 	return true
 }
 
@@ -474,15 +475,15 @@ func xsetbv(c *CPU, _ *uop) bool {
 	return true
 }
 
-// tsc is the time-stamp counter as the guest reads it.
-func (c *CPU) tsc() uint64 { return c.plat.TSC() + uint64(c.msr.TSCAdjust) }
+// TSC returns the time-stamp counter as the guest reads it, in ticks of 1 ns.
+func (c *CPU) TSC() uint64 { return c.plat.TSC() + uint64(c.msr.TSCAdjust) }
 
 // rdtsc is RDTSC and RDTSCP. It runs as a block of its own, so that the instruction count is exact.
 func rdtsc(c *CPU, u *uop) bool {
 	if c.cr4&cr4TSD != 0 && c.cpl != 0 {
 		return c.gp(0)
 	}
-	c.setEDXEAX(c.tsc())
+	c.setEDXEAX(c.TSC())
 	if u.Op == isa.RDTSCP {
 		c.r[isa.RCX] = c.msr.TSCAux
 	}
