@@ -156,6 +156,7 @@ func (c *CPU) x87Opcode(u *uop) uint16 {
 // x87Env returns the environment that the control word asks for, with no flags, and clears C1.
 func (c *CPU) x87Env() *softfloat.Env {
 	cw := c.fpu.cw
+	c.fpu.envFor = 0
 	c.sfEnv = softfloat.Env{
 		Rounding:  softfloat.Rounding(cw >> 10 & 3),
 		Masks:     softfloat.Flags(cw) & softfloat.AllFlags,
