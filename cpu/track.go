@@ -184,7 +184,7 @@ func (c *CPU) runTracked(b *block, limit uint64) (exit vcpu.Exit, done bool) {
 	for i := range ops {
 		u := &ops[i]
 		c.follow(u)
-		if u.exec(c, u) {
+		if c.single(u) {
 			c.commitTaint(u)
 			continue
 		}
@@ -193,7 +193,7 @@ func (c *CPU) runTracked(b *block, limit uint64) (exit vcpu.Exit, done bool) {
 			c.stop = stopNone
 			c.alone = true
 			c.rip = c.next(u)
-			ok := u.exec(c, u)
+			ok := c.single(u)
 			c.alone = false
 			if ok {
 				c.commitTaint(u)
