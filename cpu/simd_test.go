@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/hybridbridge/emu/cpu/isa"
+	"github.com/hybridbridge/emu/cpu/vcpu"
 )
 
 // step executes one instruction and reports whether it was completed.
@@ -612,3 +613,34 @@ func TestNoAllocation(t *testing.T) {
 		}
 	}
 }
+
+// Three loops: at 0 one as strlen has it, at 100H one of scalar doubles, at 200H one of the x87.
+const vectorBench = `660fefc048c7c000900000b940000000660f6f08660f6f5010660fdaca660f74c8660fd7d185d275004883c020ffc975dfebcd`
+
+const vectorBenchScalar = `f20f100d3c000000f20f10153c000000f20f101d34000000f20f59daf20f58d9660f28e3f20f5ce1f20f58ccf20f590d18000000660f2eca
+77d6f20f100d02000000ebccec51b81e85ebf53f6b9a779ca223e73f`
+
+const vectorBenchX87 = `dbe3dd053cffffffdc0d3effffffd8c0dd1edb06d9e8dec1df3eebe6`
+
+func benchVectors(b *testing.B, entry uint64) {
+	c, ram := newVectorRig(b)
+	copy(ram[0x1000:], unhex(vectorBench))
+	copy(ram[0x1100:], unhex(vectorBenchScalar))
+	copy(ram[0x1200:], unhex(vectorBenchX87))
+	for i := range 0x1000 {
+		ram[0x9000+i] = 1
+	}
+	c.r[isa.RSI] = 0x8000
+	c.rip = 0x1000 + entry
+	before := cpuTime(b)
+	exit := c.Run(c.icount + uint64(b.N))
+	used := cpuTime(b) - before
+	if exit.Reason != vcpu.ExitDeadline {
+		b.Fatalf("%+v at %#x", exit, c.rip)
+	}
+	b.ReportMetric(float64(b.N)/used.Seconds()/1e6, "MIPS")
+}
+
+func BenchmarkVectorStrlen(b *testing.B) { benchVectors(b, 0) }
+func BenchmarkVectorScalar(b *testing.B) { benchVectors(b, 0x100) }
+func BenchmarkX87(b *testing.B)          { benchVectors(b, 0x200) }
