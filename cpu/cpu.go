@@ -62,6 +62,9 @@ type CPU struct {
 
 	tlbR, tlbW [tlbSize]tlbEntry
 	itlb       [itlbSize]itlbEntry
+	// pfnR and pfnW are the physical page numbers of the entries of tlbR and tlbW, for the taint engine.
+	pfnR, pfnW [tlbSize]uint64
+	track      *tracker // nil if taint is off
 
 	// seg is changed by setSegment only.
 	seg  [6]vcpu.Segment
@@ -110,6 +113,10 @@ type CPU struct {
 	model  Model
 	apicID uint8
 	stats  Stats
+
+	// branches are the last block entries, a ring.
+	branches [branchCount]uint64
+	branch   uint64
 }
 
 // Stats are counters since reset, for --stats.

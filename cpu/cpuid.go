@@ -84,8 +84,7 @@ const (
 // stepping 1. docs/decisions/cpu-model.md says why.
 func (c *CPU) signature() uint32 { return 2<<16 | 6<<8 | 0xb<<4 | 1 }
 
-// packChars packs four characters into a register.
-func packChars(s string) (v uint32) {
+func nameWord(s string) (v uint32) {
 	for i := range 4 {
 		if i < len(s) {
 			v |= uint32(s[i]) << (8 * i)
@@ -101,7 +100,7 @@ func (c *CPU) CPUID(leaf, sub uint32) (eax, ebx, ecx, edx uint32) {
 	}
 	switch leaf {
 	case 0:
-		return maxLeaf, packChars(vendorName), packChars(vendorName[8:]), packChars(vendorName[4:])
+		return maxLeaf, nameWord(vendorName), nameWord(vendorName[8:]), nameWord(vendorName[4:])
 	case 1:
 		ebx = uint32(c.apicID)<<24 | 1<<16 | 8<<8
 		ecx = c.bits(leaf1ECX) | c.modelBit(ModelPCID, 17) | c.modelBit(ModelTSCDeadline, 24)
@@ -187,7 +186,7 @@ func (c *CPU) CPUID(leaf, sub uint32) (eax, ebx, ecx, edx uint32) {
 		var name [48]byte
 		copy(name[:], brandName)
 		s := string(name[(leaf-0x80000002)*16:][:16])
-		return packChars(s), packChars(s[4:]), packChars(s[8:]), packChars(s[12:])
+		return nameWord(s), nameWord(s[4:]), nameWord(s[8:]), nameWord(s[12:])
 	case 0x80000006:
 		return 0, 0, 1024<<16 | 8<<12 | 64, 0 // 1 MiB, 16-way
 	case 0x80000007:

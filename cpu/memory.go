@@ -40,8 +40,11 @@ func (c *CPU) loadSpan(la, size uint64) (uint64, bool) {
 	if !c.watch(la, size, accessRead) {
 		return 0, false
 	}
-	if c.mayCache(la) {
-		fillTLB(&c.tlbR, c.ctx, la, page)
+	if !c.checkLoad(pa, size) {
+		return 0, false
+	}
+	if c.mayCache(la) && c.mayCachePage(pa) {
+		c.fillRead(la, pa, page)
 	}
 	var v uint64
 	for i, b := range page[pa&pageMask:][:size] {
@@ -126,9 +129,10 @@ func (c *CPU) storeSpan(la, size, v uint64) bool {
 			}
 			c.dropPage(cp)
 		}
-	} else if c.mayCache(la) {
-		fillTLB(&c.tlbW, c.ctx, la, page)
+	} else if c.mayCache(la) && c.mayCachePage(pa) {
+		c.fillWrite(la, pa, page)
 	}
+	c.checkStore(pa, size)
 	for i := range page[pa&pageMask:][:size] {
 		page[pa&pageMask+uint64(i)] = byte(v >> (8 * i))
 	}

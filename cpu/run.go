@@ -65,47 +65,51 @@ func (c *CPU) Run(deadline uint64) vcpu.Exit {
 	return vcpu.Exit{Reason: vcpu.ExitDeadline}
 }
 
-// runBlock executes b, and the blocks chained to it, up to limit instructions if that is less than a whole block.
+// runBlock executes b, and the blocks that follow it, up to limit instructions if that is less than a whole block.
 func (c *CPU) runBlock(b *block, limit uint64) (exit vcpu.Exit, done bool) {
 	for {
-		ops := b.ops
-		n := min(uint64(len(ops)), limit, c.until-c.icount)
-		if c.mode != isa.Mode64 {
-			n = c.withinLimit(b, n)
-			if n == 0 {
-				c.gp(0)
-				return c.stopped(nil)
+		n := uint64(len(b.ops))
+		base := c.rip
+		c.branches[c.branch&(branchCount-1)] = base
+		c.branch++
+		c.r[isa.RegRIP] = base
+		if n > limit || n > c.until-c.icount || b.key&keyChecked == 0 {
+			part := min(n, limit, c.until-c.icount)
+			if c.mode != isa.Mode64 {
+				if part = c.withinLimit(b, part); part == 0 {
+					c.gp(0)
+					return c.stopped(nil)
+				}
+			}
+			if part < n {
+				return c.runPart(b, part)
 			}
 		}
-		ops = ops[:n]
-		base := c.rip
-		c.r[isa.RegRIP] = base
-		c.rip = c.wrapIP(base + uint64(ops[n-1].end))
-		for i := range ops {
-			u := &ops[i]
-			if !u.exec(c, u) {
-				c.icount += uint64(i)
-				return c.stopped(u)
-			}
+		c.rip = c.wrapIP(base + uint64(b.size))
+		if u := c.execute(&b.ops[0], b.steps); u != nil {
+			c.icount += uint64(u.index)
+			return c.stopped(u)
 		}
 		c.icount += n
 		c.stats.BlocksExecuted++
-		if n < uint64(len(b.ops)) || c.attention.Load() != 0 || c.icount >= c.until || limit != maxBlock {
+		if c.attention.Load() != 0 || c.icount >= c.until || limit != maxBlock {
 			return exit, false
 		}
-		// Follow the chain inside the page.
-		if (c.rip^base)&^pageMask != 0 || b.second != 0 || c.unchain || !b.valid || c.seg[isa.CS].Base&pageMask != 0 {
-			c.unchain = false
-			return exit, false
+		// Follow the chain inside the page. All blocks of a page are dropped together, so those that follow b are as valid
+		// as b is; dropping sets c.unchain.
+		chained := (c.rip^base)&^pageMask == 0 && b.second == 0 && !c.unchain && c.seg[isa.CS].Base&pageMask == 0
+		if chained {
+			ip := c.rip & pageMask
+			if b.nextIP == ip {
+				b = b.next
+				continue
+			}
+			if b.otherIP == ip {
+				b = b.other
+				continue
+			}
 		}
-		if nb := b.next; nb != nil && b.nextIP == c.rip&pageMask && nb.valid {
-			b = nb
-			continue
-		}
-		if nb := b.other; nb != nil && b.otherIP == c.rip&pageMask && nb.valid {
-			b = nb
-			continue
-		}
+		c.unchain = false
 		nb := c.lookup()
 		if nb == nil {
 			return c.stopped(nil)
@@ -113,12 +117,34 @@ func (c *CPU) runBlock(b *block, limit uint64) (exit vcpu.Exit, done bool) {
 		if nb.stops {
 			return exit, false
 		}
-		if nb.second == 0 {
+		if chained && nb.second == 0 {
 			b.other, b.otherIP = b.next, b.nextIP
 			b.next, b.nextIP = nb, c.rip&pageMask
 		}
 		b = nb
 	}
+}
+
+// runPart executes the first n instructions of b, which has more.
+func (c *CPU) runPart(b *block, n uint64) (exit vcpu.Exit, done bool) {
+	c.rip = c.wrapIP(c.rip + uint64(b.ops[n-1].end))
+	for i := range b.ops[:n] {
+		u := &b.ops[i]
+		if !c.single(u) {
+			c.icount += uint64(i)
+			return c.stopped(u)
+		}
+	}
+	c.icount += n
+	return exit, false
+}
+
+// single executes u without what may be fused with it.
+func (c *CPU) single(u *uop) bool {
+	if u.fused {
+		return c.slow(u)
+	}
+	return u.exec(c, u)
 }
 
 // stopped deals with a handler that returned false (u is its instruction) or a fetch that failed (u is nil). On
@@ -129,7 +155,7 @@ func (c *CPU) stopped(u *uop) (exit vcpu.Exit, done bool) {
 	if why == stopAlone {
 		c.alone = true
 		c.rip = c.next(u)
-		ok := u.exec(c, u)
+		ok := c.single(u)
 		c.alone = false
 		if ok {
 			c.icount++
@@ -187,3 +213,17 @@ func (c *CPU) Instructions() uint64 { return c.icount }
 
 // Stop implements vcpu.VCPU.
 func (c *CPU) Stop() { c.attend(attStop) }
+
+// branchCount is how many block entries are remembered.
+const branchCount = 16
+
+// LastBranches returns the addresses at which the last blocks were entered, newest first: targets of branches, and
+// where straight code was cut into blocks.
+func (c *CPU) LastBranches() []uint64 {
+	n := min(c.branch, branchCount)
+	b := make([]uint64, 0, n)
+	for i := uint64(1); i <= n; i++ {
+		b = append(b, c.branches[(c.branch-i)&(branchCount-1)])
+	}
+	return b
+}

@@ -234,9 +234,16 @@ func (c *CPU) writable128(la uint64) *[2]uint64 {
 	return (*[2]uint64)(unsafe.Add(e.host, la&pageMask))
 }
 
-// fillTLB enters a page into the array for reading or writing.
-func fillTLB(array *[tlbSize]tlbEntry, ctx, la uint64, page *[4096]byte) {
-	array[la>>12&tlbMask] = tlbEntry{tag: la>>12 | ctx, host: unsafe.Pointer(page)}
+// fillRead enters the page that holds la, at physical address pa, into the array for reading.
+func (c *CPU) fillRead(la, pa uint64, page *[4096]byte) {
+	c.tlbR[la>>12&tlbMask] = tlbEntry{tag: la>>12 | c.ctx, host: unsafe.Pointer(page)}
+	c.pfnR[la>>12&tlbMask] = pa >> 12
+}
+
+// fillWrite enters the page that holds la, at physical address pa, into the array for writing.
+func (c *CPU) fillWrite(la, pa uint64, page *[4096]byte) {
+	c.tlbW[la>>12&tlbMask] = tlbEntry{tag: la>>12 | c.ctx, host: unsafe.Pointer(page)}
+	c.pfnW[la>>12&tlbMask] = pa >> 12
 }
 
 // forbidWrites takes a page out of the array for writing, since code has been decoded from it.

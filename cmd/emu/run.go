@@ -30,6 +30,8 @@ type runOptions struct {
 	taint                       bool
 	budget                      uint64
 	debugExit, debugConsole     bool
+	rng                         bool
+	virtioConsole               string
 }
 
 func newRunCommand(logger func() (hclog.Logger, error)) *cobra.Command {
@@ -61,6 +63,8 @@ Exit codes: 0 power-off; 1 error; 2 usage; 3 reset under --no-reboot; 4 triple f
 	f.StringVar(&o.ramAbove, "ram-above", "", "place RAM above this physical address, beside what the kernel image needs")
 	f.StringArrayVar(&o.drives, "drive", nil, "virtio disk: FILE[,format=raw|qcow2][,readonly][,snapshot] (repeatable)")
 	f.StringVar(&o.serial, "serial", "stdio", "first serial port: stdio, file:FILE, unix:SOCKET or none")
+	f.BoolVar(&o.rng, "rng", false, "plug in a virtio random generator, whose numbers repeat")
+	f.StringVar(&o.virtioConsole, "virtio-console", "", "plug in a virtio console that writes to this file")
 	f.StringVar(&o.save, "save", "", "where to save a snapshot")
 	f.StringVar(&o.saveWhen, "save-when", "", "save when this text appears on the console, and go on")
 	f.StringVar(&o.load, "load", "", "go on from this snapshot")
@@ -91,7 +95,7 @@ func (o *runOptions) check() error {
 // config makes the machine's configuration but for the console.
 func (o *runOptions) config(log hclog.Logger) (machine.Config, error) {
 	cfg := machine.Config{
-		CommandLine: o.commandLine, Realtime: o.realtime, DebugExit: o.debugExit, Log: log,
+		CommandLine: o.commandLine, Realtime: o.realtime, DebugExit: o.debugExit, RNG: o.rng, Log: log,
 	}
 	if o.debugConsole {
 		cfg.DebugConsole = os.Stderr
@@ -161,6 +165,14 @@ func runOnce(ctx context.Context, o *runOptions, cfg machine.Config, signals <-c
 		return false, err
 	}
 	defer serial.Close()
+	if o.virtioConsole != "" {
+		f, err := os.Create(o.virtioConsole)
+		if err != nil {
+			return false, err
+		}
+		defer f.Close()
+		cfg.VirtioConsole = f
+	}
 	cfg.Console, cfg.Interactive = serial, serial.interactive
 	var m *machine.Machine
 	if o.load != "" {

@@ -117,6 +117,11 @@ func (o *Overlay) LoadState(decode func(any) error) error {
 	if err := decode(&s); err != nil {
 		return err
 	}
+	return o.Restore(s)
+}
+
+// Restore is LoadState with a state that is decoded already.
+func (o *Overlay) Restore(s OverlayState) error {
 	switch {
 	case s.Size != o.size:
 		return fmt.Errorf("saved state is for a disk of %d bytes, this one has %d", s.Size, o.size)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -29,6 +30,10 @@ type Config struct {
 	Drives         []Drive
 	// Console receives what the guest writes to the first serial port; nil discards it.
 	Console io.Writer
+	// RNG plugs in a virtio random generator, which repeats.
+	RNG bool
+	// VirtioConsole receives what the guest writes to a virtio console, which is there if it is not nil.
+	VirtioConsole io.Writer
 	// DebugConsole receives what the guest writes to port 0xe9, if it is not nil.
 	DebugConsole io.Writer
 	// DebugExit offers port 0xf4, a write to which ends the run.
@@ -95,6 +100,8 @@ type Machine struct {
 	skipped uint64
 	outcome *Outcome // set by a device to end the run
 	console *console
+
+	interrupted atomic.Bool
 
 	mu      sync.Mutex
 	input   []byte
@@ -228,6 +235,12 @@ func (m *Machine) wake() {
 	m.cpu.Stop()
 }
 
+// Interrupt makes Run end with Interrupted soon. It may be called from any goroutine.
+func (m *Machine) Interrupt() {
+	m.interrupted.Store(true)
+	m.wake()
+}
+
 // WaitFor makes Run end with Text when text has been printed on the console from now on; "" takes that back.
 func (m *Machine) WaitFor(text string) {
 	m.console.waitFor(text, func() { m.end(Outcome{Reason: Text}) })
@@ -253,7 +266,7 @@ func (m *Machine) Run(ctx context.Context, budget uint64) Outcome {
 			return *o
 		}
 		switch {
-		case ctx.Err() != nil:
+		case ctx.Err() != nil || m.interrupted.Swap(false):
 			return Outcome{Reason: Interrupted}
 		case m.cpu.Instructions() >= budget:
 			return Outcome{Reason: Budget}
@@ -300,8 +313,7 @@ func (m *Machine) takeInput() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.input) > 0 {
-		m.board.uart.Receive(m.input)
-		m.input = m.input[:0]
+		m.input = m.input[m.board.uart.Receive(m.input):]
 	}
 }
 

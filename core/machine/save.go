@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/hybridbridge/emu/core/memory"
 	"github.com/hybridbridge/emu/cpu/vcpu"
@@ -17,7 +18,7 @@ type saved struct {
 	Layout  []memory.Range
 	Drives  []Drive
 	// DebugExit and DebugConsole are part of what the guest sees.
-	DebugExit, DebugConsole bool
+	DebugExit, DebugConsole, RNG, VirtioConsole bool
 }
 
 // ErrSnapshot is wrapped by errors about a snapshot that does not fit the machine.
@@ -41,6 +42,7 @@ func (m *Machine) Save(path string) error {
 	err := add("machine", saved{
 		Skipped: m.skipped, Layout: m.mem.Ranges(), Drives: m.cfg.Drives,
 		DebugExit: m.cfg.DebugExit, DebugConsole: m.cfg.DebugConsole != nil,
+		RNG: m.cfg.RNG, VirtioConsole: m.cfg.VirtioConsole != nil,
 	})
 	err = errors.Join(err, add("cpu", m.cpu.State()))
 	for _, d := range m.board.stateful {
@@ -73,9 +75,12 @@ func Load(path string, cfg Config) (*Machine, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	cfg.Layout = s.Layout
-	cfg.DebugExit = s.DebugExit
+	cfg.DebugExit, cfg.RNG = s.DebugExit, s.RNG
 	if s.DebugConsole && cfg.DebugConsole == nil {
-		cfg.DebugConsole = discard{}
+		cfg.DebugConsole = io.Discard
+	}
+	if s.VirtioConsole && cfg.VirtioConsole == nil {
+		cfg.VirtioConsole = io.Discard
 	}
 	switch {
 	case len(cfg.Drives) == 0:
@@ -94,11 +99,7 @@ func Load(path string, cfg Config) (*Machine, error) {
 	return m, nil
 }
 
-// discard takes the debug console's output when nobody wants it.
-type discard struct{}
-
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
-
+// restore puts the saved state into a machine that was assembled alike.
 func (m *Machine) restore(f *native.File, s saved) error {
 	var state vcpu.State
 	if err := section(f, "cpu", &state); err != nil {
@@ -147,4 +148,3 @@ func section(f *native.File, name string, v any) error {
 	}
 	return nil
 }
-

@@ -6,8 +6,10 @@ import (
 
 	"github.com/hybridbridge/emu/core/acpi"
 	"github.com/hybridbridge/emu/core/block"
+	"github.com/hybridbridge/emu/core/boot"
 	"github.com/hybridbridge/emu/core/device"
 	"github.com/hybridbridge/emu/core/device/acpipm"
+	"github.com/hybridbridge/emu/core/device/apic"
 	"github.com/hybridbridge/emu/core/device/debugport"
 	"github.com/hybridbridge/emu/core/device/i8042"
 	"github.com/hybridbridge/emu/core/device/ioapic"
@@ -18,6 +20,7 @@ import (
 	"github.com/hybridbridge/emu/core/device/pit"
 	"github.com/hybridbridge/emu/core/device/rtc"
 	"github.com/hybridbridge/emu/core/device/uart"
+	"github.com/hybridbridge/emu/core/device/virtio"
 	"github.com/hybridbridge/emu/core/memory"
 )
 
@@ -26,7 +29,6 @@ const (
 	irqTimer    = 0
 	irqKeyboard = 1
 	irqSerial   = 4
-	irqSCI      = 9
 	irqRTC      = 8
 )
 
@@ -36,7 +38,9 @@ type board struct {
 	ioapic   *ioapic.IOAPIC
 	pic      *pic.PIC
 	uart     *uart.UART
-	pci      *pci.Bus
+	pci      *pci.Host
+	console  *virtio.Console // nil if there is none
+	virtio   []device.Stateful
 	stateful []device.Stateful
 	disks    []block.Disk
 	budget   uint64
@@ -71,7 +75,7 @@ func (m *Machine) wire() error {
 		ExtINT: func() uint8 { return b.pic.Ack() },
 		EOI:    func(vector uint8) { b.ioapic.EOI(vector) },
 	})
-	b.ioapic = ioapic.New(ioapic.Config{Target: b.lapic, ID: 1})
+	b.ioapic = ioapic.New(ioapic.Config{Target: b.lapic, ID: acpi.IOAPICID})
 	b.ioapic.Attach(m.bus)
 	b.pic = pic.New(pic.Config{INTR: b.lapic.LINT0()})
 	b.pic.Attach(m.bus)
@@ -86,11 +90,14 @@ func (m *Machine) wire() error {
 	b.uart = uart.New(uart.Config{IRQ: m.isa(irqSerial), Out: m.console})
 	b.uart.Attach(m.bus)
 	pm := acpipm.New(acpipm.Config{
-		Clock: m.queue, SCI: m.isa(irqSCI), Reset: m.reset,
+		Clock: m.queue, SCI: m.isa(acpi.SCI), Reset: m.reset,
 		PowerOff: func() { m.end(Outcome{Reason: PowerOff}) },
 	})
 	pm.Attach(m.bus)
-	if err := m.wirePCI(); err != nil {
+	b.pic.SetLevelTriggered(1<<acpi.SCI | 1<<pci.PICIRQ[0] | 1<<pci.PICIRQ[1])
+	b.pci = pci.New(pci.Config{Bus: m.bus, INTx: pci.Wire(m.ioapicLine, m.picLine), MSI: m.msi})
+	b.pci.Attach(m.bus)
+	if err := m.wireVirtio(); err != nil {
 		return err
 	}
 	debug := debugport.Config{Console: m.cfg.DebugConsole}
@@ -98,7 +105,11 @@ func (m *Machine) wire() error {
 		debug.Exit = func(code uint32) { m.end(Outcome{Reason: DebugExit, Code: code}) }
 	}
 	debugport.New(debug).Attach(m.bus)
-	b.stateful = append(b.stateful, b.lapic, b.ioapic, b.pic, timer, cmos, keyboard, b.uart, pm)
+	// State is loaded in this order: a bus before what is on it, and interrupt controllers last, since devices drive
+	// their lines again.
+	b.stateful = append(b.stateful, b.pci)
+	b.stateful = append(b.stateful, b.virtio...)
+	b.stateful = append(b.stateful, timer, cmos, keyboard, b.uart, pm, b.pic, b.ioapic, b.lapic)
 	return nil
 }
 
@@ -132,10 +143,87 @@ func (b *board) close() error {
 
 // placeTables writes the ACPI tables into memory and returns the address of the root pointer.
 func (m *Machine) placeTables() (uint64, error) {
-	tables, err := acpi.Build(acpi.Config{})
+	t, err := acpi.Build(acpi.Config{})
 	if err != nil {
 		return 0, fmt.Errorf("ACPI tables: %w", err)
 	}
-	_ = tables
-	return 0, nil
+	if err := m.mem.SetROM(t.Data, t.Base); err != nil {
+		return 0, fmt.Errorf("ACPI tables: %w", err)
+	}
+	return t.RSDP(), nil
+}
+
+func (m *Machine) ioapicLine(n int) device.Line { return m.board.ioapic.Line(n) }
+func (m *Machine) picLine(n int) device.Line    { return m.board.pic.Line(n) }
+
+// msi carries a message-signalled interrupt to the local APIC.
+func (m *Machine) msi(addr uint64, data uint32) {
+	if msg, ok := apic.DecodeMSI(addr, data); ok {
+		m.board.lapic.Deliver(msg)
+	}
+}
+
+// Slots of the PCI bus: the host bridge has 0, drives follow firstDriveSlot.
+const (
+	rngSlot        = 1
+	consoleSlot    = 2
+	firstDriveSlot = 3
+	maxDrives      = pci.Slots - firstDriveSlot
+)
+
+// wireVirtio makes the virtio devices and plugs them into the PCI bus.
+func (m *Machine) wireVirtio() error {
+	b := &m.board
+	if m.cfg.RNG {
+		if err := m.plug(rngSlot, virtio.NewRNG("virtio-rng0", m.mem, m.cfg.CPU.Seed)); err != nil {
+			return err
+		}
+	}
+	if m.cfg.VirtioConsole != nil {
+		b.console = virtio.NewConsole("virtio-console0", m.mem, m.cfg.VirtioConsole)
+		if err := m.plug(consoleSlot, b.console); err != nil {
+			return err
+		}
+	}
+	if len(m.cfg.Drives) > maxDrives {
+		return fmt.Errorf("%w: %d drives, where there are %d slots", ErrConfig, len(m.cfg.Drives), maxDrives)
+	}
+	for i, d := range m.cfg.Drives {
+		disk, err := block.Open(d.Path, block.Options{Format: d.Format, ReadOnly: d.ReadOnly, Snapshot: d.Overlay})
+		if err != nil {
+			return err
+		}
+		b.disks = append(b.disks, disk)
+		name := fmt.Sprintf("virtio-blk%d", i)
+		if err := m.plug(firstDriveSlot+i, virtio.NewBlk(name, m.mem, disk, fmt.Sprintf("emu%d", i))); err != nil {
+			return err
+		}
+	}
+	return b.pci.AssignBARs()
+}
+
+// virtioDevice is what all virtio devices are to the board.
+type virtioDevice interface {
+	device.Stateful
+	Function() (*pci.Function, error)
+}
+
+func (m *Machine) plug(slot int, d virtioDevice) error {
+	f, err := d.Function()
+	if err != nil {
+		return err
+	}
+	m.board.virtio = append(m.board.virtio, d)
+	return m.board.pci.Plug(slot, f)
+}
+
+// DisjointLayout places size bytes of RAM from the physical address above, and below it only what kernel needs where
+// its image is (DESIGN: the disjoint layout).
+func DisjointLayout(kernel []byte, size, above uint64) ([]memory.Range, error) {
+	image, err := boot.Parse(kernel)
+	if err != nil {
+		return nil, err
+	}
+	base, end := image.Window()
+	return memory.Disjoint(size, above, base, end, memory.Options{})
 }

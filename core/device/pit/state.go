@@ -54,7 +54,7 @@ func (p *PIT) LoadState(decode func(any) error) error {
 	}
 	for i, c := range s.Counter {
 		if c.Mode > 5 || c.Count < 0 || c.Count > 65536 || c.Loaded && c.Count == 0 || c.Next < 0 || c.Next > 65536 ||
-			c.Start < 0 || c.PausedAt < 0 || c.NextAt < 0 {
+			c.Start < -65536 || c.PausedAt < 0 || c.NextAt < 0 {
 			return errState
 		}
 		p.counter[i] = counter{

@@ -1,0 +1,700 @@
+package cpu
+
+import (
+	"github.com/hybridbridge/emu/cpu/isa"
+	"github.com/hybridbridge/emu/taint"
+)
+
+// follow works out what u, which is about to execute, does to taint. It changes nothing but the tracker's notes.
+func (c *CPU) follow(u *uop) {
+	t := c.track
+	t.nreg, t.nmem = 0, 0
+	t.string.active = false
+	if t.opt.Observer != nil {
+		c.observeOperands(u)
+	}
+	if u.Row.Attr&(isa.Rep|isa.Repe) != 0 {
+		c.beginString(u)
+		return
+	}
+	switch u.Op {
+	case isa.PUSH:
+		c.setMemTaint(c.stackTop(-int64(u.OpSize)), int(u.OpSize), c.taintOf(u, u.Args[0]))
+		return
+	case isa.POP:
+		c.followPop(u)
+		return
+	case isa.CALL, isa.CALL_IND, isa.PUSH_SEG:
+		c.setMemTaint(c.stackTop(-int64(u.OpSize)), int(u.OpSize), taint.Clean)
+		return
+	}
+	switch u.Row.Taint {
+	case taint.VerbNone:
+		c.setTaints(u, func(isa.Operand) taint.Mask { return taint.Clean })
+		if u.Row.Writes&isa.FlagsStatus == isa.FlagsStatus {
+			c.taintFlags(u, taint.Clean)
+		}
+	case taint.VerbCopy:
+		m := c.copied(u)
+		c.setTaints(u, func(isa.Operand) taint.Mask { return m })
+	case taint.VerbSignExtend:
+		c.followSignExtend(u)
+	case taint.VerbExchange:
+		a, b := u.Args[0], u.Args[1]
+		ma, mb := c.taintOf(u, a), c.taintOf(u, b)
+		c.setTaint(u, a, mb)
+		c.setTaint(u, b, ma)
+	case taint.VerbBitwise:
+		c.followBitwise(u)
+	case taint.VerbCarry:
+		c.followCarry(u)
+	case taint.VerbCompare:
+		m := c.sourceTaint(u)
+		c.taintFlags(u, m)
+		c.setTaints(u, func(isa.Operand) taint.Mask { return m })
+	case taint.VerbShiftLeft, taint.VerbShiftRight, taint.VerbRotate:
+		c.followShift(u)
+	case taint.VerbMix:
+		m := c.sourceTaint(u)
+		c.setTaints(u, func(o isa.Operand) taint.Mask { return m.Spread(int(o.Size)) })
+		c.taintFlags(u, m)
+	case taint.VerbLane:
+		m := c.sourceTaint(u)
+		if len(u.Args) > 2 && u.Args[1].Size < u.Args[0].Size && u.Args[1].Kind != isa.KindImm {
+			m = m.Spread(int(u.Args[0].Size))
+		}
+		c.setTaints(u, func(o isa.Operand) taint.Mask { return taint.Lanes(m, int(u.Row.Lane), int(o.Size)) })
+	case taint.VerbPermute:
+		c.followPermute(u)
+	case taint.VerbSelect:
+		c.followSelect(u)
+	case taint.VerbSetCC:
+		m := t.regs.Flags
+		c.setTaints(u, func(o isa.Operand) taint.Mask { return m.Spread(int(o.Size)) })
+	case taint.VerbAddress:
+		c.followAddress(u)
+	case taint.VerbSpecial:
+		c.followSpecial(u)
+	}
+}
+
+// observeOperands tells the observer of tainted addresses of memory operands, string pointers and branch targets.
+func (c *CPU) observeOperands(u *uop) {
+	for i := range u.Args {
+		a := u.Args[i]
+		if a.Kind == isa.KindMem && a.Access != 0 {
+			if la, ok := c.operandAddress(u, a.Size); ok {
+				c.observe(u, la, a)
+			}
+		}
+	}
+	if u.Op != isa.JMP_IND && u.Op != isa.CALL_IND && u.Op != isa.RET {
+		return
+	}
+	var m taint.Mask
+	var target uint64
+	if u.Op == isa.RET {
+		la := c.stackTop(0)
+		m = c.memTaint(la, int(u.OpSize))
+		if m != 0 {
+			target, _ = c.peek(la, u.OpSize)
+		}
+	} else if m = c.taintOf(u, u.Args[0]); m != 0 {
+		target = c.peekOperand(u, 0)
+	}
+	if m != 0 {
+		c.track.opt.Observer.TaintedAddress(TaintedAccess{
+			RIP: c.start(u), Address: target, Size: int(u.OpSize), Branch: true, Pointer: m, Index: m,
+		})
+	}
+}
+
+// peek reads memory for a rule that depends on values, leaving faults to the instruction.
+func (c *CPU) peek(la uint64, size uint8) (uint64, bool) {
+	exc, stop := c.exc, c.stop
+	v, ok := c.load(la, size)
+	c.exc, c.stop = exc, stop
+	return v, ok
+}
+
+// peekOperand is peek for operand i. The value is 0 where it cannot be read.
+func (c *CPU) peekOperand(u *uop, i int) uint64 {
+	if u.Args[i].Kind == isa.KindMem {
+		la, ok := c.operandAddress(u, u.Args[i].Size)
+		if !ok {
+			return 0
+		}
+		v, _ := c.peek(la, u.Args[i].Size)
+		return v
+	}
+	v, _ := c.read(u, i)
+	return v
+}
+
+// stackTop is the linear address delta bytes from the stack pointer.
+func (c *CPU) stackTop(delta int64) uint64 {
+	sp := c.r[isa.RSP] + uint64(delta)
+	if c.mode == isa.Mode64 {
+		return sp
+	}
+	return c.wrapLinear(c.seg[isa.SS].Base + sp&sizeMask[c.stackSize()])
+}
+
+// followPop is POP: a memory destination is addressed with the stack pointer as it is after the pop.
+func (c *CPU) followPop(u *uop) {
+	m := c.memTaint(c.stackTop(0), int(u.OpSize))
+	if a := u.Args[0]; a.Kind == isa.KindMem && u.Base == isa.RSP {
+		if la, ok := c.operandAddress(u, a.Size); ok {
+			c.setMemTaint(la+uint64(u.OpSize), int(u.OpSize), m)
+		}
+		return
+	}
+	c.setTaint(u, u.Args[0], m)
+}
+
+// copied returns the taint of what a copying instruction copies.
+func (c *CPU) copied(u *uop) taint.Mask {
+	for i := range u.Args {
+		a := u.Args[i]
+		if a.Access&isa.Read != 0 && a.Kind != isa.KindImm {
+			return c.taintOf(u, a)
+		}
+	}
+	for i := range u.Row.Implicit {
+		if o := u.Implicit(i); o.Access == isa.Read {
+			return c.taintOf(u, o)
+		}
+	}
+	return taint.Clean
+}
+
+func (c *CPU) followSignExtend(u *uop) {
+	if u.Row.NumArgs() == 2 {
+		m := taint.SignExtend(c.taintOf(u, u.Args[1]), int(u.Args[1].Size), int(u.Args[0].Size))
+		c.setTaint(u, u.Args[0], m)
+		return
+	}
+	// CBW and kin extend rAX within itself; CWD and kin fill rDX with its sign.
+	r := &c.track.regs
+	size := int(u.OpSize)
+	if u.Op == isa.CBW {
+		c.track.setGPR(isa.RAX, u.OpSize, taint.SignExtend(r.GPR[isa.RAX], size/2, size))
+		return
+	}
+	c.track.setGPR(isa.RDX, u.OpSize, (r.GPR[isa.RAX] >> (size - 1) & 1).Spread(size))
+}
+
+// sameRegister reports whether the two operands are one register, so that XOR, SUB and their like are constant.
+func sameRegister(a, b isa.Operand) bool {
+	return a.Kind == b.Kind && a.Reg == b.Reg && (a.Kind == isa.KindReg || a.Kind == isa.KindXMM || a.Kind == isa.KindMMX || a.Kind == isa.KindHigh)
+}
+
+func (c *CPU) followBitwise(u *uop) {
+	a, b := u.Args[0], u.Args[1]
+	if u.Row.NumArgs() == 1 { // NOT
+		c.setTaint(u, a, c.taintOf(u, a))
+		return
+	}
+	var m taint.Mask
+	switch u.Op {
+	case isa.XOR, isa.PXOR, isa.XORPS, isa.XORPD, isa.PANDN, isa.ANDNPS, isa.ANDNPD:
+		if !sameRegister(a, b) {
+			m = c.taintOf(u, a) | c.taintOf(u, b)
+		}
+	case isa.BTS, isa.BTR, isa.BTC:
+		c.followBitTest(u)
+		return
+	case isa.AND, isa.OR:
+		ma, mb := c.taintOf(u, a), c.taintOf(u, b)
+		if m = ma | mb; m != 0 && !sameRegister(a, b) {
+			va, vb := c.peekOperand(u, 0), c.peekOperand(u, 1)
+			if u.Op == isa.AND {
+				m = taint.And(ma, mb, va, vb)
+			} else {
+				m = taint.Or(ma, mb, va, vb)
+			}
+		}
+	default:
+		m = c.taintOf(u, a) | c.taintOf(u, b)
+	}
+	m = m.Cut(int(a.Size))
+	c.setTaint(u, a, m)
+	c.taintFlags(u, m)
+}
+
+// followBitTest is BTS, BTR and BTC: a tainted bit number may change any byte of the operand; a clean one leaves the
+// taint of its byte as it is, since only one bit of it becomes known.
+func (c *CPU) followBitTest(u *uop) {
+	a := u.Args[0]
+	number := c.taintOf(u, u.Args[1])
+	m := c.taintOf(u, a)
+	if a.Kind == isa.KindMem {
+		// The byte that is touched may lie beyond the operand: its taint does not change with a clean number.
+		if number != 0 {
+			c.setTaint(u, a, m|number.Spread(int(a.Size)))
+		}
+	} else {
+		c.setTaint(u, a, m|number.Spread(int(a.Size)))
+	}
+	c.taintFlags(u, m|number)
+}
+
+func (c *CPU) followCarry(u *uop) {
+	t := c.track
+	a := u.Args[0]
+	if u.Row.FPUStack != 0 || u.Op == isa.LOOP || u.Op == isa.LOOPE || u.Op == isa.LOOPNE {
+		m := t.regs.GPR[isa.RCX].Cut(int(u.AddrSize))
+		t.setGPR(isa.RCX, u.AddrSize, taint.Carry(m, int(u.AddrSize)))
+		return
+	}
+	size := int(a.Size)
+	m := c.sourceTaint(u)
+	if u.Row.NumArgs() == 2 && sameRegister(a, u.Args[1]) {
+		switch u.Op {
+		case isa.SUB:
+			m = taint.Clean
+		case isa.SBB:
+			m = t.regs.Flags
+		}
+	}
+	r := taint.Carry(m, size)
+	if r != 0 && t.opt.PointerPart && size == 8 && (u.Op == isa.ADD || u.Op == isa.SUB) && u.Args[1].Kind != isa.KindNone {
+		vb := c.peekOperand(u, 1)
+		if u.Op == isa.SUB {
+			vb = -vb
+		}
+		r = taint.PointerPart(c.addressBits(),
+			taint.Part{Value: c.peekOperand(u, 0), Taint: c.taintOf(u, a)},
+			taint.Part{Value: vb, Taint: c.taintOf(u, u.Args[1])})
+	}
+	c.setTaints(u, func(isa.Operand) taint.Mask { return r })
+	c.taintFlags(u, m)
+}
+
+// followAddress is LEA.
+func (c *CPU) followAddress(u *uop) {
+	r := &c.track.regs
+	base := r.GPR[min(u.Base, isa.RegRIP)]
+	index := taint.ShiftLeft(r.GPR[min(u.Index, isa.RegNone)], int(u.Scale&3), 8)
+	m := base | index
+	if m == 0 {
+		c.setTaint(u, u.Args[0], taint.Clean)
+		return
+	}
+	if c.track.opt.PointerPart && u.OpSize == 8 {
+		m = taint.PointerPart(c.addressBits(),
+			taint.Part{Value: c.r[u.Base&31], Taint: base},
+			taint.Part{Value: c.r[u.Index&31] << (u.Scale & 3), Taint: index},
+			taint.Part{Value: uint64(u.Disp)})
+	}
+	c.setTaint(u, u.Args[0], taint.Carry(m.Cut(int(u.AddrSize)), int(u.Args[0].Size)))
+}
+
+func (c *CPU) followShift(u *uop) {
+	a := u.Args[0]
+	size := int(a.Size)
+	last := u.Row.NumArgs() - 1
+	countTaint := c.taintOf(u, u.Args[last])
+	count := 1
+	if u.Args[last].Kind != isa.KindOne {
+		count = int(c.peekOperand(u, last))
+	}
+	if a.Kind == isa.KindXMM || a.Kind == isa.KindMMX {
+		c.followVectorShift(u, countTaint)
+		return
+	}
+	if size == 8 {
+		count &= 63
+	} else {
+		count &= 31
+	}
+	m := c.taintOf(u, a)
+	if countTaint.Tainted() {
+		m = taint.All(size)
+		c.setTaint(u, a, m)
+		c.taintFlags(u, m)
+		return
+	}
+	if count == 0 {
+		return
+	}
+	before := m
+	switch u.Op {
+	case isa.SHLD, isa.SHRD:
+		b := c.taintOf(u, u.Args[1])
+		switch {
+		case count > 8*size:
+			m = (m | b).Spread(size)
+		case u.Op == isa.SHLD:
+			m = taint.ShiftLeft(m, count, size) | taint.ShiftRight(b, 8*size-count, size, false)
+		default:
+			m = taint.ShiftRight(m, count, size, false) | taint.ShiftLeft(b, 8*size-count, size)
+		}
+		before |= b
+	case isa.SHR:
+		m = taint.ShiftRight(m, count, size, false)
+	case isa.SAR:
+		m = taint.ShiftRight(m, count, size, true)
+	case isa.ROL:
+		m = taint.RotateLeft(m, count, size)
+	case isa.ROR:
+		m = taint.RotateLeft(m, 8*size-count%(8*size), size)
+	case isa.RCL, isa.RCR:
+		before |= c.track.regs.Flags
+		m = before.Spread(size)
+	default:
+		m = taint.ShiftLeft(m, count, size)
+	}
+	c.setTaint(u, a, m)
+	c.taintFlags(u, before)
+}
+
+// followVectorShift is PSLLW to PSRLDQ: whole lanes move bits, and the byte shifts move bytes by a constant.
+func (c *CPU) followVectorShift(u *uop, countTaint taint.Mask) {
+	a := u.Args[0]
+	size := int(a.Size)
+	m := c.taintOf(u, a)
+	switch {
+	case countTaint.Tainted():
+		m = taint.All(size)
+	case u.Op == isa.PSLLDQ:
+		m = taint.ShiftLeft(m, 8*int(min(u.Imm&0xff, 16)), size)
+	case u.Op == isa.PSRLDQ:
+		m = taint.ShiftRight(m, 8*int(min(u.Imm&0xff, 16)), size, false)
+	default:
+		lane := int(u.Row.Lane)
+		if lane == 0 {
+			lane = 8
+		}
+		m = taint.Lanes(m, lane, size)
+	}
+	c.setTaint(u, a, m)
+}
+
+// followSelect is CMOVcc, CMPXCHG and the blends.
+func (c *CPU) followSelect(u *uop) {
+	t := c.track
+	r := &t.regs
+	a := u.Args[0]
+	switch u.Op {
+	case isa.CMOVCC:
+		size := int(a.Size)
+		old, src := c.taintOf(u, a), c.taintOf(u, u.Args[1])
+		c.setTaint(u, a, taint.Select(src, old, c.f.condition(u.Cond), r.Flags, size))
+	case isa.CMPXCHG:
+		size := int(a.Size)
+		dst, src, acc := c.taintOf(u, a), c.taintOf(u, u.Args[1]), r.GPR[isa.RAX].Cut(size)
+		equal := dst | acc
+		same := c.peekOperand(u, 0) == c.reg(isa.RAX, a.Size)
+		c.setTaint(u, a, taint.Select(src, dst, same, equal, size))
+		if equal.Tainted() || !same {
+			t.setGPR(isa.RAX, a.Size, taint.Select(acc, dst, same, equal, size))
+		}
+		c.taintFlags(u, equal)
+	case isa.CMPXCHG8B, isa.CMPXCHG16B:
+		half := int(u.Args[0].Size) / 2
+		lo, hi := r.GPR[isa.RAX].Cut(half), r.GPR[isa.RDX].Cut(half)
+		dst := c.taintOf(u, a)
+		equal := dst | lo | hi
+		all := equal | r.GPR[isa.RBX].Cut(half) | r.GPR[isa.RCX].Cut(half)
+		if all == 0 {
+			c.setTaint(u, a, taint.Clean)
+			c.taintFlags(u, taint.Clean)
+			return
+		}
+		c.setTaint(u, a, all.Spread(2*half))
+		t.setGPR(isa.RAX, uint8(half), all.Spread(half))
+		t.setGPR(isa.RDX, uint8(half), all.Spread(half))
+		c.taintFlags(u, equal)
+	default:
+		m := c.sourceTaint(u)
+		c.setTaints(u, func(o isa.Operand) taint.Mask { return m.Spread(int(o.Size)) })
+	}
+}
+
+// followPermute runs the instruction's own function on shadow bytes: a tainted byte is 0xff, a clean one 0.
+func (c *CPU) followPermute(u *uop) {
+	a := u.Args[0]
+	m := c.sourceTaint(u)
+	if m == 0 {
+		c.setTaints(u, func(isa.Operand) taint.Mask { return taint.Clean })
+		return
+	}
+	if r, ok := c.permuted(u); ok {
+		c.setTaint(u, a, r)
+		return
+	}
+	c.setTaints(u, func(o isa.Operand) taint.Mask { return m.Spread(int(o.Size)) })
+}
+
+// followSpecial serves the instructions whose rule is their own.
+func (c *CPU) followSpecial(u *uop) {
+	t := c.track
+	r := &t.regs
+	size := int(u.OpSize)
+	switch u.Op {
+	case isa.XADD:
+		a, b := c.taintOf(u, u.Args[0]), c.taintOf(u, u.Args[1])
+		c.setTaint(u, u.Args[1], a)
+		c.setTaint(u, u.Args[0], taint.Carry(a|b, int(u.Args[0].Size)))
+		c.taintFlags(u, a|b)
+	case isa.PUSHF:
+		c.setMemTaint(c.stackTop(int64(-size)), size, r.Flags.Spread(2))
+	case isa.POPF:
+		c.taintFlags(u, c.memTaint(c.stackTop(0), 2))
+	case isa.PUSHA:
+		for i := range 8 {
+			c.setMemTaint(c.stackTop(int64(-size*(i+1))), size, r.GPR[i].Cut(size))
+		}
+	case isa.POPA:
+		for i := range 8 {
+			if reg := uint8(7 - i); reg != isa.RSP {
+				t.setGPR(reg, u.OpSize, c.memTaint(c.stackTop(int64(size*i)), size))
+			}
+		}
+	case isa.ENTER:
+		c.setMemTaint(c.stackTop(int64(-size)), size, r.GPR[isa.RBP].Cut(size))
+		t.setGPR(isa.RBP, u.OpSize, r.GPR[isa.RSP])
+	case isa.LEAVE:
+		t.setReg(&r.GPR[isa.RSP], r.GPR[isa.RBP])
+		la := c.r[isa.RBP]
+		if c.mode != isa.Mode64 {
+			la = c.wrapLinear(c.seg[isa.SS].Base + la&sizeMask[c.stackSize()])
+		}
+		t.setGPR(isa.RBP, u.OpSize, c.memTaint(la, size))
+	case isa.CPUID:
+		for _, reg := range []uint8{isa.RAX, isa.RBX, isa.RCX, isa.RDX} {
+			t.setGPR(reg, 4, taint.Clean)
+		}
+	case isa.MASKMOVQ, isa.MASKMOVDQU:
+		c.followMaskMove(u)
+	default:
+		c.followState(u)
+	}
+}
+
+// followMaskMove stores the bytes of a register that a mask chooses.
+func (c *CPU) followMaskMove(u *uop) {
+	src, mask := c.taintOf(u, u.Args[1]), c.taintOf(u, u.Args[2])
+	la := c.r[isa.RDI] & sizeMask[u.AddrSize]
+	if u.Seg >= isa.FS || c.mode != isa.Mode64 {
+		la = c.wrapLinear(la + c.seg[u.Seg].Base)
+	}
+	size := int(u.Args[1].Size)
+	v := c.vectorOf(u, 2)
+	m := c.memTaint(la, size)
+	for i := range size {
+		bit := taint.Mask(1) << i
+		switch {
+		case mask&bit != 0:
+			m |= bit
+		case v[i/8]>>(i%8*8+7)&1 != 0:
+			m = m&^bit | src&bit
+		}
+	}
+	c.setMemTaint(la, size, m)
+}
+
+// followState serves the instructions that save and restore the x87, MMX and SSE state. Registers go to and come from
+// their places in the image (SDM vol. 1, 10.5 and 13.4; figures 8-9 to 8-12 for the older images).
+func (c *CPU) followState(u *uop) {
+	t := c.track
+	r := &t.regs
+	la, ok := c.operandAddress(u, 1)
+	if !ok {
+		return
+	}
+	xmms := 8
+	if c.mode == isa.Mode64 {
+		xmms = 16
+	}
+	switch u.Op {
+	case isa.FXSAVE, isa.XSAVE, isa.XSAVEOPT, isa.XSAVEC, isa.XSAVES:
+		for i := range 8 {
+			c.setMemTaint(la+32+16*uint64(i), 10, r.ST[(c.fpu.top+uint8(i))&7])
+		}
+		for i := range xmms {
+			c.setMemTaint(la+160+16*uint64(i), 16, r.XMM[i])
+		}
+	case isa.FXRSTOR, isa.XRSTOR, isa.XRSTORS:
+		top := uint64(0)
+		if w, ok := c.peek(la+2, 2); ok {
+			top = w >> 11 & 7
+		}
+		for i := range uint64(8) {
+			t.setReg(&r.ST[(top+i)&7], c.memTaint(la+32+16*i, 10))
+		}
+		for i := range xmms {
+			t.setReg(&r.XMM[i], c.memTaint(la+160+16*uint64(i), 16))
+		}
+	case isa.FNSAVE:
+		image := uint64(28)
+		if u.OpSize == 2 {
+			image = 14
+		}
+		for i := range 8 {
+			c.setMemTaint(la+image+10*uint64(i), 10, r.ST[(c.fpu.top+uint8(i))&7])
+		}
+	case isa.FRSTOR:
+		image := uint64(28)
+		if u.OpSize == 2 {
+			image = 14
+		}
+		top := uint64(0)
+		if w, ok := c.peek(la+image/7, 2); ok {
+			top = w >> 11 & 7
+		}
+		for i := range uint64(8) {
+			t.setReg(&r.ST[(top+i)&7], c.memTaint(la+image+10*i, 10))
+		}
+	}
+}
+
+// stringProgress remembers where a string instruction began; how far it came is seen after it has executed.
+type stringProgress struct {
+	active   bool
+	rsi, rdi uint64
+	rcx      uint64
+}
+
+// beginString notes the registers of a string instruction.
+func (c *CPU) beginString(u *uop) {
+	c.track.string = stringProgress{active: true, rsi: c.r[isa.RSI], rdi: c.r[isa.RDI], rcx: c.r[isa.RCX]}
+}
+
+// commitString makes the effects of the iterations that a string instruction has completed, and drops all others:
+// instructions that stopped have done nothing.
+func (c *CPU) commitString(u *uop) {
+	t := c.track
+	t.nreg, t.nmem = 0, 0
+	if !t.string.active {
+		return
+	}
+	t.string.active = false
+	size := uint64(u.OpSize)
+	addr := sizeMask[u.AddrSize]
+	var n uint64
+	if u.Prefix&(isa.PrefixRep|isa.PrefixRepne) != 0 {
+		n = (t.string.rcx - c.r[isa.RCX]) & addr
+	} else {
+		n = 1
+		if c.r[isa.RSI] == t.string.rsi && c.r[isa.RDI] == t.string.rdi {
+			return
+		}
+	}
+	step := size
+	if c.flags&FlagDF != 0 {
+		step = -size
+	}
+	src := func(i uint64) uint64 {
+		off := (t.string.rsi + i*step) & addr
+		if u.Seg >= isa.FS || c.mode != isa.Mode64 {
+			off = c.wrapLinear(off + c.seg[u.Seg].Base)
+		}
+		return off
+	}
+	dst := func(i uint64) uint64 {
+		off := (t.string.rdi + i*step) & addr
+		if c.mode != isa.Mode64 {
+			off = c.wrapLinear(off + c.seg[isa.ES].Base)
+		}
+		return off
+	}
+	put := func(la uint64, m taint.Mask) {
+		c.setMemTaint(la, int(size), m)
+		for _, e := range t.mem[:t.nmem] {
+			t.shadow.Set(e.pa, e.size, e.m)
+		}
+		t.nmem = 0
+	}
+	acc := t.regs.GPR[isa.RAX].Cut(int(size))
+	var seen taint.Mask
+	for i := range n {
+		switch u.Op {
+		case isa.MOVS:
+			put(dst(i), c.memTaint(src(i), int(size)))
+		case isa.STOS:
+			put(dst(i), acc)
+		case isa.INS:
+			put(dst(i), taint.Clean)
+		case isa.LODS:
+			acc = c.memTaint(src(i), int(size))
+		case isa.SCAS:
+			seen |= acc | c.memTaint(dst(i), int(size))
+		case isa.CMPS:
+			seen |= c.memTaint(src(i), int(size)) | c.memTaint(dst(i), int(size))
+		}
+	}
+	if n == 0 {
+		return
+	}
+	switch u.Op {
+	case isa.LODS:
+		t.setGPR(isa.RAX, uint8(size), acc)
+	case isa.SCAS, isa.CMPS:
+		t.regs.Flags = seen.Spread(1)
+	}
+	for _, e := range t.reg[:t.nreg] {
+		*e.dst = e.m
+	}
+	t.nreg = 0
+}
+
+// vectorOf is the value of a vector operand for rules that depend on it, leaving faults to the instruction.
+func (c *CPU) vectorOf(u *uop, i int) vector {
+	exc, stop := c.exc, c.stop
+	v, _ := c.vectorArg(u, i)
+	c.exc, c.stop = exc, stop
+	return v
+}
+
+// shadowVector is a mask as bytes, 0xff for a tainted one.
+func shadowVector(m taint.Mask) (v vector) {
+	for i := range 16 {
+		if m>>i&1 != 0 {
+			v[i/8] |= 0xff << (i % 8 * 8)
+		}
+	}
+	return v
+}
+
+// shadowMask is the inverse of shadowVector: a byte with any bit set is tainted.
+func shadowMask(v vector) (m taint.Mask) {
+	for i := range 16 {
+		if v[i/8]>>(i%8*8)&0xff != 0 {
+			m |= 1 << i
+		}
+	}
+	return m
+}
+
+// permuted runs the function of a byte-moving instruction on shadow bytes. ok is false if it has none, or if tainted
+// bytes decide what goes where.
+func (c *CPU) permuted(u *uop) (m taint.Mask, ok bool) {
+	a := u.Args[0]
+	if u.Op == isa.BSWAP || u.Op == isa.MOVBE {
+		src := c.taintOf(u, u.Args[u.Row.NumArgs()-1])
+		size := int(a.Size)
+		for i := range size {
+			m |= src >> i & 1 << (size - 1 - i)
+		}
+		return m, size > 2 || u.Op == isa.MOVBE
+	}
+	f := permuteFunc(&u.Inst)
+	if f == nil {
+		return 0, false
+	}
+	var d, s vector
+	d = shadowVector(c.taintOf(u, a))
+	if u.Row.NumArgs() > 1 {
+		src := c.taintOf(u, u.Args[1])
+		s = shadowVector(src)
+		if u.Op == isa.PSHUFB {
+			if src != 0 {
+				return 0, false
+			}
+			s = c.vectorOf(u, 1)
+		}
+	}
+	return shadowMask(f(d, s, uint8(u.Imm))), true
+}
