@@ -89,7 +89,7 @@ func fastHandlerKey(u *uop, off uint64, flat bool, key *fastKey) handler {
 	case a == isa.KindRel:
 		key.form = formJ
 	default:
-		return nil
+		return fastSIMD(u)
 	}
 	if u.Mode == isa.Mode64 && key.form != formM && (key.form == formJ || u.Op == isa.CALL_IND || u.Op == isa.JMP_IND) {
 		u.mask = ^uint64(0) // of the target, not of an address

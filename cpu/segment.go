@@ -57,6 +57,12 @@ func (c *CPU) setSegment(reg uint8, s vcpu.Segment) {
 	}
 }
 
+// setBase replaces the base of FS or GS.
+func (c *CPU) setBase(reg uint8, base uint64) {
+	c.seg[reg].Base = base
+	c.r[regFSBase+reg-isa.FS] = base
+}
+
 // linear computes the linear address of size bytes at offset off of a segment, and checks type and limit outside 64-bit
 // mode (SDM vol. 3A, 5.3). A violation is #SS(0) for the stack segment, else #GP(0).
 func (c *CPU) linear(seg uint8, off, size uint64, write bool) (la uint64, ok bool) {
