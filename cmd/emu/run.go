@@ -236,7 +236,7 @@ func (r *runner) once(ctx context.Context) (again bool, err error) {
 		r.gdb.Attach(m, machine.Symbols(cfg.Kernel))
 		run = r.gdb.Run
 	}
-	begin := time.Now()
+	begin, first := time.Now(), m.CPU().Instructions()
 	out := run(runCtx, o.budget)
 	for out.Reason == machine.Text || out.Reason == machine.Interrupted && runCtx.Err() == nil {
 		if out.Reason == machine.Text {
@@ -252,7 +252,7 @@ func (r *runner) once(ctx context.Context) (again bool, err error) {
 	}
 	serial.Close()
 	if o.stats {
-		printStats(os.Stderr, m, time.Since(begin))
+		printStats(os.Stderr, m, first, time.Since(begin))
 	}
 	return r.finish(m, out, context.Cause(runCtx))
 }
@@ -326,8 +326,8 @@ func (r *runner) missedSave() error {
 	return fmt.Errorf("--save-when: %q was never printed on the console, so nothing was saved", r.options.saveWhen)
 }
 
-// printStats prints the statistics of a run.
-func printStats(w io.Writer, m *machine.Machine, d time.Duration) {
+// printStats prints the statistics of a run that began with instruction first.
+func printStats(w io.Writer, m *machine.Machine, first uint64, d time.Duration) {
 	s, devices := m.Statistics()
 	n := m.CPU().Instructions()
 	ratio := func(a, b uint64) float64 {
@@ -336,11 +336,12 @@ func printStats(w io.Writer, m *machine.Machine, d time.Duration) {
 		}
 		return 100 * float64(a) / float64(b)
 	}
-	fmt.Fprintf(w, "instructions      %d in %.2f s, %.1f MIPS; guest time %.3f s\n",
-		n, d.Seconds(), float64(n)/d.Seconds()/1e6, float64(m.Now())/1e9)
+	did := n - first
+	fmt.Fprintf(w, "instructions      %d, of which %d in %.2f s, %.1f MIPS; guest time %.3f s\n",
+		n, did, d.Seconds(), float64(did)/d.Seconds()/1e6, float64(m.Now())/1e9)
 	fmt.Fprintf(w, "blocks            %d executed, %d built, %.4f %% hits; %d pages of code dropped\n",
 		s.BlocksExecuted, s.BlocksBuilt, 100-ratio(s.BlocksBuilt, s.BlocksExecuted), s.CodeDrops)
-	fmt.Fprintf(w, "TLB               %d misses, one in %.0f instructions\n", s.TLBMisses, float64(n)/float64(max(s.TLBMisses, 1)))
+	fmt.Fprintf(w, "TLB               %d misses, one in %.0f instructions\n", s.TLBMisses, float64(did)/float64(max(s.TLBMisses, 1)))
 	fmt.Fprintf(w, "interrupts        %d\n", s.Interrupts)
 	for v, k := range s.Exceptions {
 		if k > 0 {

@@ -15,6 +15,7 @@ import (
 type Inspector struct {
 	file   *native.File
 	memory *savedMemory
+	model  cpu.Config
 	cpu    *cpu.CPU
 }
 
@@ -25,20 +26,29 @@ func Inspect(path string) (*Inspector, error) {
 		return nil, err
 	}
 	i := &Inspector{file: f, memory: &savedMemory{f: f, pages: map[uint64]*[4096]byte{}}}
-	var state vcpu.State
-	if err := section(f, "cpu", &state); err == nil {
-		i.cpu, err = lookingCPU(i.memory, state)
-	}
-	if err != nil {
+	if err := i.read(); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return i, nil
 }
 
-// lookingCPU makes a processor whose memory can be looked at, but which never runs.
-func lookingCPU(mem cpu.Memory, s vcpu.State) (*cpu.CPU, error) {
-	c := cpu.New(cpu.Config{Memory: mem, Platform: nobody{}})
+func (i *Inspector) read() error {
+	var machine saved
+	var state vcpu.State
+	if err := errors.Join(section(i.file, "machine", &machine), section(i.file, "cpu", &state)); err != nil {
+		return err
+	}
+	i.model = machine.CPU.config()
+	var err error
+	i.cpu, err = lookingCPU(i.model, i.memory, state)
+	return err
+}
+
+// lookingCPU makes a processor of a model whose memory can be looked at, but which never runs.
+func lookingCPU(model cpu.Config, mem cpu.Memory, s vcpu.State) (*cpu.CPU, error) {
+	model.Memory, model.Platform = mem, nobody{}
+	c := cpu.New(model)
 	if err := c.SetState(s); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSnapshot, err)
 	}
@@ -62,7 +72,7 @@ func (i *Inspector) ReadLinear(la uint64, p []byte) (int, error) {
 // nil, from that image. The table is nil if there are none.
 func (i *Inspector) Symbols(kernel []byte) *symbols.Table {
 	if kernel == nil {
-		return memorySymbols(i.memory, i.cpu.State())
+		return memorySymbols(i.model, i.memory, i.cpu.State())
 	}
 	t := Symbols(kernel)
 	if t == nil {
@@ -95,7 +105,9 @@ func (m *savedMemory) Page(pa uint64) (*[4096]byte, bool) {
 
 // KernelSymbols reads the symbols of the kernel that runs from its memory, at the addresses where it runs. It returns nil
 // if there is no kernel that has them.
-func (m *Machine) KernelSymbols() *symbols.Table { return memorySymbols(ram{m.mem}, m.cpu.State()) }
+func (m *Machine) KernelSymbols() *symbols.Table {
+	return memorySymbols(m.cfg.CPU, ram{m.mem}, m.cpu.State())
+}
 
 // Where a kernel is looked for: around its system-call entry.
 const (
@@ -104,7 +116,7 @@ const (
 )
 
 // memorySymbols finds the kernel in memory by the entry points that it gave the processor, and its symbols in it.
-func memorySymbols(mem cpu.Memory, s vcpu.State) *symbols.Table {
+func memorySymbols(model cpu.Config, mem cpu.Memory, s vcpu.State) *symbols.Table {
 	entry, word := s.MSR.LSTAR, 8
 	if s.MSR.EFER&eferLMA == 0 {
 		entry, word = s.MSR.SysenterEIP, 4
@@ -119,7 +131,7 @@ func memorySymbols(mem cpu.Memory, s vcpu.State) *symbols.Table {
 		if cr3 != s.CR3 {
 			view.PDPTE = pdptes(mem, cr3)
 		}
-		c, err := lookingCPU(mem, view)
+		c, err := lookingCPU(model, mem, view)
 		if err != nil {
 			return nil
 		}
