@@ -66,11 +66,14 @@ const (
 	Unsupported               // the guest needs something that emu does not implement
 	Text                      // the text that WaitFor named was printed
 	Idle                      // the guest waits for input that will never come
+	Stepped                   // Step has executed one instruction
+	Killed                    // a debugger asked for the end
 )
 
 var reasonNames = [...]string{
 	"power-off", "reset", "triple fault", "debug exit", "halted for good", "instruction budget spent", "interrupted",
-	"breakpoint", "unsupported", "text on the console", "idle without an event to come",
+	"breakpoint", "unsupported", "text on the console", "idle without an event to come", "one instruction executed",
+	"ended by the debugger",
 }
 
 // String returns the reason in words.
@@ -84,8 +87,8 @@ type Outcome struct {
 	Detail string
 }
 
-// Machine is a PC. Run and the methods that look at or change the guest belong to one goroutine; Input and Stop may be
-// called from any.
+// Machine is a PC. Run and the methods that look at or change the guest belong to one goroutine; Input, EndInput and
+// Interrupt may be called from any.
 type Machine struct {
 	cfg   Config
 	log   hclog.Logger
@@ -102,6 +105,7 @@ type Machine struct {
 	console *console
 
 	interrupted atomic.Bool
+	inputEnded  atomic.Bool
 
 	mu      sync.Mutex
 	input   []byte
@@ -196,6 +200,9 @@ func (m *Machine) Now() clock.Time { return clock.Time(m.cpu.Instructions() + m.
 
 // timerSet bounds the run in progress, since a timer was set that is due earlier.
 func (m *Machine) timerSet(deadline clock.Time) {
+	if m.outcome != nil {
+		return // the run ends here
+	}
 	m.cpu.SetDeadline(min(m.instructionsAt(deadline), m.limit()))
 }
 
@@ -226,6 +233,13 @@ func (m *Machine) Input(p []byte) {
 	m.wake()
 }
 
+// EndInput says that there will be no more Input: a guest that waits for it would wait forever. It may be called from
+// any goroutine.
+func (m *Machine) EndInput() {
+	m.inputEnded.Store(true)
+	m.wake()
+}
+
 // wake interrupts the vCPU or the host's sleep.
 func (m *Machine) wake() {
 	select {
@@ -252,11 +266,30 @@ const realtimeSlice = 1_000_000
 // Run runs the guest until something ends it: at the latest when budget instructions in all have been executed (0 for
 // no bound) or ctx is done. It may be called again after an Outcome that left the guest alive.
 func (m *Machine) Run(ctx context.Context, budget uint64) Outcome {
-	stop := context.AfterFunc(ctx, m.wake)
-	defer stop()
 	if budget == 0 {
 		budget = ^uint64(0)
 	}
+	return m.run(ctx, budget, false)
+}
+
+// Step executes one instruction for a debugger, or one iteration of a repeated string instruction: the outcome is
+// Stepped if nothing else happened. No interrupt is taken before it, except that a halted guest sleeps until one comes
+// and the step ends where its handler begins.
+func (m *Machine) Step(ctx context.Context) Outcome {
+	return m.run(ctx, m.cpu.Instructions()+1, true)
+}
+
+// execute runs the vCPU for one turn of run.
+func (m *Machine) execute(deadline uint64, step bool) vcpu.Exit {
+	if step && !m.cpu.Halted() {
+		return m.cpu.Step()
+	}
+	return m.cpu.Run(deadline)
+}
+
+func (m *Machine) run(ctx context.Context, budget uint64, step bool) Outcome {
+	stop := context.AfterFunc(ctx, m.wake)
+	defer stop()
 	m.board.budget = budget
 	m.started, m.base = time.Now(), m.Now()
 	for {
@@ -268,6 +301,8 @@ func (m *Machine) Run(ctx context.Context, budget uint64) Outcome {
 		switch {
 		case ctx.Err() != nil || m.interrupted.Swap(false):
 			return Outcome{Reason: Interrupted}
+		case m.cpu.Instructions() >= budget && step:
+			return Outcome{Reason: Stepped}
 		case m.cpu.Instructions() >= budget:
 			return Outcome{Reason: Budget}
 		}
@@ -275,7 +310,7 @@ func (m *Machine) Run(ctx context.Context, budget uint64) Outcome {
 		if m.cfg.Realtime {
 			deadline = min(deadline, m.cpu.Instructions()+realtimeSlice)
 		}
-		exit := m.cpu.Run(deadline)
+		exit := m.execute(deadline, step)
 		if m.cfg.Realtime {
 			m.catchUp()
 		}
@@ -286,6 +321,9 @@ func (m *Machine) Run(ctx context.Context, budget uint64) Outcome {
 		switch exit.Reason {
 		case vcpu.ExitDeadline, vcpu.ExitStopped:
 		case vcpu.ExitHalt:
+			if step && m.cpu.Instructions() >= budget {
+				continue
+			}
 			if o := m.idle(ctx); o != nil {
 				o.Exit = exit
 				return *o
@@ -320,7 +358,7 @@ func (m *Machine) takeInput() {
 // idle passes the time until the next timer, or waits for input if there is none.
 func (m *Machine) idle(ctx context.Context) *Outcome {
 	next := m.queue.Next()
-	waits := m.cfg.Interactive || m.cfg.Realtime
+	waits := m.cfg.Interactive && !m.inputEnded.Load() || m.cfg.Realtime
 	switch {
 	case m.cpu.RFLAGS()&cpu.FlagIF == 0:
 		return &Outcome{Reason: Halted, Detail: "the guest executed HLT with interrupts disabled"}

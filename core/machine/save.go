@@ -34,6 +34,11 @@ type cpuModel struct {
 	Seed     uint64
 }
 
+// config returns the processor's configuration, but for what it is connected to.
+func (c cpuModel) config() cpu.Config {
+	return cpu.Config{Features: c.Features, Model: c.Model, PhysBits: c.PhysBits, APICID: c.APICID, Seed: c.Seed}
+}
+
 // ErrSnapshot is wrapped by errors about a snapshot that does not fit the machine.
 var ErrSnapshot = errors.New("the snapshot does not fit")
 
@@ -92,8 +97,7 @@ func Load(path string, cfg Config) (*Machine, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	cfg.Layout = s.Layout
-	cfg.CPU.Features, cfg.CPU.Model, cfg.CPU.PhysBits = s.CPU.Features, s.CPU.Model, s.CPU.PhysBits
-	cfg.CPU.APICID, cfg.CPU.Seed = s.CPU.APICID, s.CPU.Seed
+	cfg.CPU = s.CPU.config()
 	cfg.DebugExit, cfg.RNG = s.DebugExit, s.RNG
 	if s.DebugConsole && cfg.DebugConsole == nil {
 		cfg.DebugConsole = io.Discard
