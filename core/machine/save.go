@@ -19,6 +19,8 @@ type saved struct {
 	Drives  []Drive
 	// DebugExit and DebugConsole are part of what the guest sees.
 	DebugExit, DebugConsole, RNG, VirtioConsole bool
+	// Regions are still to be placed, of a kernel that has just started.
+	Regions *regions
 }
 
 // ErrSnapshot is wrapped by errors about a snapshot that does not fit the machine.
@@ -43,6 +45,7 @@ func (m *Machine) Save(path string) error {
 		Skipped: m.skipped, Layout: m.mem.Ranges(), Drives: m.cfg.Drives,
 		DebugExit: m.cfg.DebugExit, DebugConsole: m.cfg.DebugConsole != nil,
 		RNG: m.cfg.RNG, VirtioConsole: m.cfg.VirtioConsole != nil,
+		Regions: m.regions,
 	})
 	err = errors.Join(err, add("cpu", m.cpu.State()))
 	for _, d := range m.board.stateful {
@@ -122,6 +125,9 @@ func (m *Machine) restore(f *native.File, s saved) error {
 		}
 	}
 	m.skipped = s.Skipped
+	if m.regions = s.Regions; m.regions != nil {
+		m.regions.arm(m.cpu)
+	}
 	if err := m.cpu.SetState(state); err != nil {
 		return fmt.Errorf("%w: %w", ErrSnapshot, err)
 	}
