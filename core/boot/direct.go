@@ -1,8 +1,6 @@
 package boot
 
 import (
-	"bytes"
-	"debug/elf"
 	"encoding/binary"
 	"fmt"
 
@@ -34,31 +32,58 @@ func (im *Image) Direct() (*Image, error) {
 	return d, nil
 }
 
-// elfEnd returns where an ELF file ends that something may be appended to.
+// elfEnd returns where an ELF file that parseELF has read ends, and where something may be appended to it.
 func elfEnd(b []byte) (uint64, error) {
-	f, err := elf.NewFile(bytes.NewReader(b))
-	if err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrNotKernel, err)
-	}
 	le := binary.LittleEndian
-	var end uint64
-	if f.Class == elf.ELFCLASS64 {
-		end = le.Uint64(b[40:]) + uint64(le.Uint16(b[58:]))*uint64(le.Uint16(b[60:]))
-	} else {
-		end = uint64(le.Uint32(b[32:])) + uint64(le.Uint16(b[46:]))*uint64(le.Uint16(b[48:]))
+	u16 := func(o uint64) uint64 { return uint64(le.Uint16(b[o:])) }
+	u32 := func(o uint64) uint64 { return uint64(le.Uint32(b[o:])) }
+	type table struct {
+		name           string
+		off, each, num uint64
+		// Where an entry has its kind, and the offset and the size of its contents; the number that contents have
+		// no bytes for.
+		typeAt, offAt, sizeAt, least uint64
+		empty                        uint64
 	}
-	for _, p := range f.Progs {
-		end = max(end, p.Off+p.Filesz)
+	const never, nobits = 1 << 32, 8
+	word := u32
+	tables := []table{
+		{"program", u32(28), u16(42), u16(44), 0, 4, 16, 32, never},
+		{"section", u32(32), u16(46), u16(48), 4, 16, 20, 40, nobits},
 	}
-	for _, s := range f.Sections {
-		if s.Type != elf.SHT_NOBITS {
-			end = max(end, s.Offset+s.FileSize)
+	if b[4] == 2 {
+		word = le64(b)
+		tables = []table{
+			{"program", word(32), u16(54), u16(56), 0, 8, 32, 56, never},
+			{"section", word(40), u16(58), u16(60), 4, 24, 32, 64, nobits},
 		}
 	}
-	if end > uint64(len(b)) {
-		return 0, fmt.Errorf("has %d of %d bytes: %w", len(b), end, ErrTruncated)
+	size, end := uint64(len(b)), uint64(0)
+	for _, t := range tables {
+		if t.num == 0 {
+			continue
+		}
+		if t.each < t.least || t.off > size || t.num*t.each > size-t.off {
+			return 0, fmt.Errorf("ELF: %d %s headers at %#x are past the end of the file (%#x): %w", t.num, t.name, t.off, size, ErrTruncated)
+		}
+		end = max(end, t.off+t.num*t.each)
+		for i := range t.num {
+			h := t.off + i*t.each
+			if u32(h+t.typeAt) == t.empty {
+				continue
+			}
+			off, n := word(h+t.offAt), word(h+t.sizeAt)
+			if off > size || n > size-off {
+				return 0, fmt.Errorf("ELF: %s %d (%#x+%#x) is past the end of the file (%#x): %w", t.name, i, off, n, size, ErrTruncated)
+			}
+			end = max(end, off+n)
+		}
 	}
 	return end, nil
+}
+
+func le64(b []byte) func(o uint64) uint64 {
+	return func(o uint64) uint64 { return binary.LittleEndian.Uint64(b[o:]) }
 }
 
 // relocations are the tables that the kernel's build appends to vmlinux (arch/x86/tools/relocs.c). Each entry is
