@@ -346,8 +346,11 @@ func (c *CPU) dropAllCode() {
 }
 
 // MemoryWritten tells the CPU that a device or a loader wrote n bytes of RAM at pa: code that was decoded from them is
-// dropped.
+// dropped, and they carry no taint.
 func (c *CPU) MemoryWritten(pa uint64, n int) {
+	if c.track != nil {
+		c.track.shadow.Clear(pa, uint64(n))
+	}
 	for end := pa + uint64(n); pa < end; {
 		step := min(end-pa, 0x1000-pa&pageMask)
 		if p := c.code.pages[pa>>12]; p != nil && p.covers(pa&pageMask, step) {

@@ -65,6 +65,8 @@ type CPU struct {
 	// pfnR and pfnW are the physical page numbers of the entries of tlbR and tlbW, for the taint engine.
 	pfnR, pfnW [tlbSize]uint64
 	track      *tracker // nil if taint is off
+	// implicit is set during the processor's own reads (descriptors, TSS), which no taint rule follows.
+	implicit bool
 
 	// seg is changed by setSegment only.
 	seg  [6]vcpu.Segment

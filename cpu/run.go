@@ -25,6 +25,9 @@ func (c *CPU) Run(deadline uint64) vcpu.Exit {
 	if c.halted && c.attention.Load()&(attINTR|attNMI|attStop) == 0 {
 		return vcpu.Exit{Reason: vcpu.ExitHalt}
 	}
+	if c.track != nil && c.track.regs.Tainted() {
+		c.startTracking()
+	}
 	for c.icount < c.until {
 		limit := uint64(maxBlock)
 		if a := c.attention.Load(); a != 0 {
@@ -53,7 +56,7 @@ func (c *CPU) Run(deadline uint64) vcpu.Exit {
 				continue
 			}
 		}
-		if exit, done := c.runBlock(b, limit); done {
+		if exit, done := c.enter(b, limit); done {
 			return exit
 		}
 		if limit == 1 {
@@ -63,6 +66,14 @@ func (c *CPU) Run(deadline uint64) vcpu.Exit {
 		}
 	}
 	return vcpu.Exit{Reason: vcpu.ExitDeadline}
+}
+
+// enter runs b in the mode that taint asks for.
+func (c *CPU) enter(b *block, limit uint64) (exit vcpu.Exit, done bool) {
+	if c.track != nil && c.track.tracking {
+		return c.runTracked(b, limit)
+	}
+	return c.runBlock(b, limit)
 }
 
 // runBlock executes b, and the blocks that follow it, up to limit instructions if that is less than a whole block.
@@ -179,6 +190,10 @@ func (c *CPU) stopped(u *uop) (exit vcpu.Exit, done bool) {
 		if !c.deliverException() {
 			return c.deadEnd(), true
 		}
+		return exit, false
+	case stopTaint:
+		c.rip = c.start(u)
+		c.startTracking()
 		return exit, false
 	case stopDone:
 		c.icount++
