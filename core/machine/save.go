@@ -23,6 +23,8 @@ type saved struct {
 	CPU cpuModel
 	// DebugExit and DebugConsole are part of what the guest sees.
 	DebugExit, DebugConsole, RNG, VirtioConsole bool
+	// Regions are still to be placed, of a kernel that has just started.
+	Regions *regions
 }
 
 // cpuModel is what the guest sees of the processor's model.
@@ -65,6 +67,7 @@ func (m *Machine) Save(path string) error {
 		},
 		DebugExit: m.cfg.DebugExit, DebugConsole: m.cfg.DebugConsole != nil,
 		RNG: m.cfg.RNG, VirtioConsole: m.cfg.VirtioConsole != nil,
+		Regions: m.regions,
 	})
 	err = errors.Join(err, add("cpu", m.cpu.State()))
 	for _, d := range m.board.stateful {
@@ -145,6 +148,9 @@ func (m *Machine) restore(f *native.File, s saved) error {
 		}
 	}
 	m.skipped = s.Skipped
+	if m.regions = s.Regions; m.regions != nil {
+		m.regions.arm(m.cpu)
+	}
 	if err := m.cpu.SetState(state); err != nil {
 		return fmt.Errorf("%w: %w", ErrSnapshot, err)
 	}
