@@ -501,18 +501,16 @@ func TestPCIDSwitch(t *testing.T) {
 	}
 	b.put64(0x23000+atData>>12*8, 0x81000|7)
 	b.put64(pte(4, atData), 0x81000|7)
-	misses := b.c.stats.TLBMisses
-	// The TLB has one entry a page: touch another page to see that the generations come back.
+	// The TLB has one entry a page, which the second space has taken: back in it, the old translation is still there,
+	// and in the first one the new one is seen.
 	b.c.writeCR3(atTables | 1<<63)
-	if v := read(); v != 3 && v != 1 {
-		t.Errorf("first space again: %d", v)
-	}
 	b.c.writeCR3(0x20000 | 7 | 1<<63)
-	if v := read(); v != 3 && v != 2 {
+	if v := read(); v != 2 {
 		t.Errorf("second space again: %d", v)
 	}
-	if b.c.stats.TLBMisses == misses+1000 {
-		t.Error("unreachable")
+	b.c.writeCR3(atTables | 1<<63)
+	if v := read(); v != 3 {
+		t.Errorf("first space again: %d", v)
 	}
 	b.c.writeCR3(0x20000 | 7)
 	if v := read(); v != 3 {
@@ -587,25 +585,25 @@ func TestCanonical(t *testing.T) {
 			code   string
 			vector int
 		}{
-			{"48 8b 03", VectorGP},       // mov rax, [rbx]
-			{"48 89 03", VectorGP},       // mov [rbx], rax
-			{"48 8b 04 1c", VectorSS},    // mov rax, [rsp+rbx]: base RSP
-			{"48 8b 45 00", VectorSS},    // mov rax, [rbp]
-			{"48 8b 44 25 00", VectorSS}, // the same with SIB
-			{"36 48 8b 03", VectorGP},    // an SS override is ignored
-			{"ff e3", VectorGP},          // jmp rbx
-			{"ff d3", VectorGP},          // call rbx
-			{"53 c3", VectorGP},          // push rbx; ret
+			{"48 8b 03", VectorGP},          // mov rax, [rbx]
+			{"48 89 03", VectorGP},          // mov [rbx], rax
+			{"48 8b 04 1c", VectorSS},       // mov rax, [rsp+rbx]: base RSP
+			{"48 8b 45 00", VectorSS},       // mov rax, [rbp]
+			{"48 8b 44 25 00", VectorSS},    // the same with SIB
+			{"36 48 8b 03", VectorGP},       // an SS override is ignored
+			{"ff e3", VectorGP},             // jmp rbx
+			{"ff d3", VectorGP},             // call rbx
+			{"53 c3", VectorGP},             // push rbx; ret
 			{"48 8d 63 10 50", VectorSS},    // mov rsp, rbx; push rax
 			{"48 8d 63 10 58", VectorSS},    // pop rax
 			{"48 8d 63 10 c3", VectorSS},    // ret
 			{"48 8d 63 10 9c", VectorSS},    // pushfq
 			{"48 8d 63 10 ff 33", VectorGP}, // push [rbx]
 			{"48 8d 63 10 48 cf", VectorSS}, // iretq
-			{"0f 01 3b", -1},             // invlpg [rbx] does nothing
-			{"0f 18 0b", -1},             // prefetcht0 [rbx]
-			{"48 8d 03", -1},             // lea
-			{"48 0f ae 3b", VectorGP},    // clflush [rbx]
+			{"0f 01 3b", -1},                // invlpg [rbx] does nothing
+			{"0f 18 0b", -1},                // prefetcht0 [rbx]
+			{"48 8d 03", -1},                // lea
+			{"48 0f ae 3b", VectorGP},       // clflush [rbx]
 		} {
 			b.gate64(VectorSS, selCode64, atStubs+8*VectorSS, 0x8e, 1)
 			b.gate64(VectorGP, selCode64, atStubs+8*VectorGP, 0x8e, 1)
@@ -656,13 +654,11 @@ func TestAccessedInCode(t *testing.T) {
 	if b.c.code.pages[atCode>>12] == nil {
 		t.Fatal("no code")
 	}
-	var w walk
 	r := b.c.readEntry(atCode, 8)
 	b.c.setEntry(&r, pteD)
 	if b.c.code.pages[atCode>>12] != nil {
 		t.Error("code survived a change of its bytes")
 	}
-	_ = w
 }
 
 func TestAlignmentCheck(t *testing.T) {
@@ -672,13 +668,13 @@ func TestAlignmentCheck(t *testing.T) {
 		code   string
 		vector int
 	}{
-		{true, true, true, "8b 04 25 01 e0 00 00", VectorAC},                    // mov eax, [0xe001]
-		{true, true, true, "8b 04 25 04 e0 00 00 cc", VectorBP},                 // aligned
-		{true, true, true, "48 89 04 25 04 e0 00 00", VectorAC},                 // mov [0xe004], rax
-		{true, true, true, "8a 04 25 01 e0 00 00 cc", VectorBP},                 // a byte
-		{false, true, true, "8b 04 25 01 e0 00 00 cc", VectorBP},                // CR0.AM clear
-		{true, false, true, "8b 04 25 01 e0 00 00 cc", VectorBP},                // RFLAGS.AC clear
-		{true, true, false, "8b 04 25 01 e0 00 00", -1},                         // CPL 0
+		{true, true, true, "8b 04 25 01 e0 00 00", VectorAC},                      // mov eax, [0xe001]
+		{true, true, true, "8b 04 25 04 e0 00 00 cc", VectorBP},                   // aligned
+		{true, true, true, "48 89 04 25 04 e0 00 00", VectorAC},                   // mov [0xe004], rax
+		{true, true, true, "8a 04 25 01 e0 00 00 cc", VectorBP},                   // a byte
+		{false, true, true, "8b 04 25 01 e0 00 00 cc", VectorBP},                  // CR0.AM clear
+		{true, false, true, "8b 04 25 01 e0 00 00 cc", VectorBP},                  // RFLAGS.AC clear
+		{true, true, false, "8b 04 25 01 e0 00 00", -1},                           // CPL 0
 		{true, true, true, "8b 04 25 04 e0 00 00 8b 04 25 06 e0 00 00", VectorAC}, // after an access that could enter the TLB
 	} {
 		b := newSysRig(t, Config{})
