@@ -40,7 +40,7 @@ func (d *dmaTaint) WriteAt(p []byte, pa uint64) bool {
 }
 
 // disk returns disk with the taint of what is on it.
-func (d *dmaTaint) disk(disk block.Disk) block.Disk {
+func (d *dmaTaint) disk(disk block.Disk) *taintedDisk {
 	return &taintedDisk{Disk: disk, dma: d, sectors: taint.NewShadow(nil)}
 }
 

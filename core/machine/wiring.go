@@ -43,6 +43,7 @@ type board struct {
 	virtio   []device.Stateful
 	stateful []device.Stateful
 	disks    []block.Disk
+	tainted  []*taintedDisk // with taint on: the disks that remember it
 	budget   uint64
 }
 
@@ -178,7 +179,12 @@ func (m *Machine) wireVirtio() error {
 	follow := func(d block.Disk) block.Disk { return d }
 	if shadow := m.cpu.Shadow(); shadow != nil {
 		dma := newDMATaint(m.mem, shadow)
-		ram, follow = dma, dma.disk
+		ram = dma
+		follow = func(d block.Disk) block.Disk {
+			t := dma.disk(d)
+			b.tainted = append(b.tainted, t)
+			return t
+		}
 	}
 	if m.cfg.RNG {
 		if err := m.plug(rngSlot, virtio.NewRNG("virtio-rng0", ram, m.cfg.Seed)); err != nil {
