@@ -129,7 +129,7 @@ func (c *CPU) lookup() *block {
 			c.gp(0)
 			return nil
 		}
-		la = c.wrapLinear(c.seg[isa.CS].Base + c.rip)
+		la = (c.seg[isa.CS].Base + c.rip) & 0xffffffff
 	}
 	e := &c.itlb[la>>12&itlbMask]
 	if e.tag == la>>12|c.ctx {

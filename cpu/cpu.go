@@ -289,10 +289,9 @@ func (c *CPU) setSystemFlags(v uint64) {
 	v &= flagsSystem
 	changed := v ^ c.flags
 	c.flags = v
-	if changed&(FlagTF|FlagIF|FlagRF|FlagAC|FlagVM) == 0 {
-		return
+	if changed&(FlagTF|FlagIF|FlagRF) != 0 {
+		c.flagsChanged()
 	}
-	c.flagsChanged()
 	if changed&FlagVM != 0 {
 		c.refresh()
 	} else if changed&FlagAC != 0 {

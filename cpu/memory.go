@@ -1,5 +1,7 @@
 package cpu
 
+import "github.com/hybridbridge/emu/cpu/isa"
+
 // access is what a memory access wants to do; the translation checks it.
 type access uint8
 
@@ -180,12 +182,18 @@ func (c *CPU) aligned(la, size uint64, acc access) bool {
 	return c.raiseCode(VectorAC, 0)
 }
 
-// wrapLinear keeps linear addresses within 32 bits outside 64-bit mode.
+// wrapLinear keeps linear addresses within 32 bits outside 64-bit mode. In compatibility mode that goes for those of the
+// program, which can have run over the top by less than a page, and not for those of descriptor tables and the TSS.
 func (c *CPU) wrapLinear(la uint64) uint64 {
-	if c.longMode() {
+	switch {
+	case c.mode == isa.Mode64:
 		return la
+	case !c.longMode():
+		return la & 0xffffffff
+	case la>>12 == 1<<20:
+		return la & pageMask
 	}
-	return la & 0xffffffff
+	return la
 }
 
 // readMMIO reads a device in naturally aligned pieces of at most 8 bytes.
