@@ -125,7 +125,8 @@ func (d *descriptor) writable() bool   { return d.low>>41&1 != 0 }
 
 // Offset, selector and parameter count of a gate (SDM vol. 3A, figures 5-8, 6-2, 6-8).
 func (d *descriptor) gateSelector() uint16 { return uint16(d.low >> 16) }
-func (d *descriptor) gateOffset() uint64   { return d.low&0xffff | d.low>>32&0xffff0000 | d.high<<32 }
+
+func (d *descriptor) gateOffset() uint64 { return d.low&0xffff | d.low>>32&0xffff0000 | d.high<<32 }
 
 // segment is what loading the descriptor by selector sel puts into a segment register.
 func (d *descriptor) segment(sel uint16) vcpu.Segment {
@@ -425,8 +426,15 @@ func loadFarPointer(c *CPU, u *uop) bool {
 	return true
 }
 
-func sldt(c *CPU, u *uop) bool { return c.write(u, 0, uint64(c.ldtr.Selector)) }
-func str(c *CPU, u *uop) bool  { return c.write(u, 0, uint64(c.tr.Selector)) }
+func sldt(c *CPU, u *uop) bool { return c.writeSelector(u, c.ldtr.Selector) }
+func str(c *CPU, u *uop) bool  { return c.writeSelector(u, c.tr.Selector) }
+
+func (c *CPU) writeSelector(u *uop, sel uint16) bool {
+	if c.hidden() {
+		return c.gp(0)
+	}
+	return c.write(u, 0, uint64(sel))
+}
 
 // lldt loads the local descriptor table (SDM vol. 2, LLDT).
 func lldt(c *CPU, u *uop) bool {

@@ -246,11 +246,11 @@ func clts(c *CPU, _ *uop) bool {
 	return true
 }
 
-// userMode reports that UMIP forbids the instruction (SDM vol. 3A, 2.5, CR4.UMIP).
-func (c *CPU) userMode() bool { return c.cpl != 0 && c.cr4&cr4UMIP != 0 && c.cr0&cr0PE != 0 }
+// hidden reports that UMIP forbids the instruction (SDM vol. 3A, 2.5, CR4.UMIP).
+func (c *CPU) hidden() bool { return c.cpl != 0 && c.cr4&cr4UMIP != 0 && c.cr0&cr0PE != 0 }
 
 func smsw(c *CPU, u *uop) bool {
-	if c.userMode() {
+	if c.hidden() {
 		return c.gp(0)
 	}
 	return c.write(u, 0, c.cr0)
@@ -297,7 +297,7 @@ func loadTable(c *CPU, u *uop) bool {
 
 // storeTable is SGDT and SIDT. With 16-bit operands the whole base is stored too, as processors since the 386 do.
 func storeTable(c *CPU, u *uop) bool {
-	if c.userMode() {
+	if c.hidden() {
 		return c.gp(0)
 	}
 	t := c.gdtr

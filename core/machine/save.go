@@ -12,6 +12,7 @@ import (
 	"github.com/hybridbridge/emu/cpu/isa"
 	"github.com/hybridbridge/emu/cpu/vcpu"
 	"github.com/hybridbridge/emu/snapshots/native"
+	"github.com/hybridbridge/emu/taint"
 )
 
 // saved is the machine's own section of a snapshot.
@@ -70,6 +71,13 @@ func (m *Machine) Save(path string) error {
 		Regions: m.regions,
 	})
 	err = errors.Join(err, add("cpu", m.cpu.State()))
+	if shadow := m.cpu.Shadow(); shadow != nil {
+		t := savedTaint{Memory: shadow.State(), Registers: *m.cpu.RegisterTaint()}
+		for _, d := range m.board.tainted {
+			t.Disks = append(t.Disks, d.sectors.State())
+		}
+		err = errors.Join(err, add("taint", t))
+	}
 	for _, d := range m.board.stateful {
 		err = errors.Join(err, add("device "+d.Name(), d.SaveState()))
 	}
@@ -125,6 +133,34 @@ func Load(path string, cfg Config) (*Machine, error) {
 	return m, nil
 }
 
+// savedTaint is the section of a snapshot that says what is tainted. A machine without taint has none, and a machine
+// that is loaded without taint leaves it aside.
+type savedTaint struct {
+	Memory    taint.ShadowState
+	Registers taint.Registers
+	Disks     []taint.ShadowState
+}
+
+func (m *Machine) restoreTaint(f *native.File) error {
+	shadow := m.cpu.Shadow()
+	if shadow == nil || f.Header.Section("taint") == nil {
+		return nil
+	}
+	var t savedTaint
+	if err := section(f, "taint", &t); err != nil {
+		return err
+	}
+	if len(t.Disks) != len(m.board.tainted) {
+		return fmt.Errorf("%w: taint of %d disks for %d", ErrSnapshot, len(t.Disks), len(m.board.tainted))
+	}
+	err := shadow.SetState(t.Memory)
+	for i, d := range m.board.tainted {
+		err = errors.Join(err, d.sectors.SetState(t.Disks[i]))
+	}
+	*m.cpu.RegisterTaint() = t.Registers
+	return err
+}
+
 // restore puts the saved state into a machine that was assembled alike.
 func (m *Machine) restore(f *native.File, s saved) error {
 	var state vcpu.State
@@ -160,7 +196,7 @@ func (m *Machine) restore(f *native.File, s saved) error {
 			return fmt.Errorf("state of %s: %w", d.Name(), err)
 		}
 	}
-	return nil
+	return m.restoreTaint(f)
 }
 
 // section decodes a section of the snapshot into v. Fields that v does not know are refused: they hold state that would
