@@ -27,13 +27,19 @@ type block struct {
 	stops bool
 	// second is the physical page number of the second page for the one instruction that crosses a page.
 	second uint64
-	// next are the blocks that were last seen to follow, with the low 12 bits of the RIP that they were entered by.
+	// steps is the number of handlers to call for all of ops: one less if the last two are fused.
+	steps uint64
+	// next are the blocks that were last seen to follow, with the low 12 bits of the RIP that they were entered by, or
+	// noIP.
 	next    *block
 	nextIP  uint64
 	other   *block
 	otherIP uint64
 	alt     *block // same address, different key
 }
+
+// noIP is no offset in a page.
+const noIP = ^uint64(0)
 
 // blockKey is what decoding and the choice of handlers depend on beside the bytes.
 type blockKey uint8
@@ -42,6 +48,8 @@ type blockKey uint8
 const (
 	keyStack32 blockKey = 4 // the stack is 32 bits wide
 	keyFlat    blockKey = 8 // all but FS and GS cover the 32-bit address space, and the stack is 32 bits wide
+	// keyChecked, set in 64-bit mode and with keyFlat, says that no limit of the code segment needs checking.
+	keyChecked blockKey = 16
 )
 
 // codePage holds the blocks that begin in one physical page.
@@ -83,14 +91,14 @@ func (c *CPU) currentKey() blockKey {
 	k := blockKey(0)
 	switch c.mode {
 	case isa.Mode64:
-		return 3
+		return 3 | keyChecked
 	case isa.Mode32:
 		k = 1
 	}
 	if c.stackSize() == 4 {
 		k |= keyStack32
 		if c.flat() {
-			k |= keyFlat
+			k |= keyFlat | keyChecked
 		}
 	}
 	return k
@@ -178,7 +186,7 @@ func (c *CPU) build(p *codePage, la uint64) *block {
 		return c.lookupSlow(la)
 	}
 	off := la & pageMask
-	b := &block{key: c.key, pa: p.pfn<<12 | off, valid: true}
+	b := &block{key: c.key, pa: p.pfn<<12 | off, valid: true, nextIP: noIP, otherIP: noIP}
 	start := c.allocOps()
 	ops := start
 	pos := off
@@ -202,7 +210,9 @@ func (c *CPU) build(p *codePage, la uint64) *block {
 		u := uop{Inst: in}
 		last := false
 		if err != nil {
-			u.exec, u.Len, last = invalidOpcode(err), 1, true
+			// What the decoder has filled in before it failed must not be taken for an instruction.
+			u.Inst = isa.Inst{Len: 1, Mode: c.mode, Base: isa.RegNone, Index: isa.RegNone}
+			u.exec, last = invalidOpcode(err), true
 		} else {
 			if len(ops) > 0 && c.runsAlone(&u.Inst) {
 				break
@@ -224,6 +234,10 @@ func (c *CPU) build(p *codePage, la uint64) *block {
 		}
 	}
 	b.ops = ops
+	b.steps = uint64(len(ops))
+	if c.fuse(ops, off) {
+		b.steps--
+	}
 	b.size = uint32(pos - off)
 	c.commitOps(len(ops))
 	c.stats.BlocksBuilt++
@@ -303,6 +317,7 @@ func (c *CPU) dropPage(p *codePage) {
 			c.dropPage(first)
 		}
 	}
+	c.unchain = true
 	p.blocks, p.crossing = nil, nil
 	p.index = [4096]uint16{}
 	p.bytes = [64]uint64{}
@@ -324,14 +339,18 @@ func (c *CPU) dropAllCode() {
 			}
 		}
 	}
+	c.unchain = true
 	c.code = codeCache{pages: map[uint64]*codePage{}}
 	c.itlb = [itlbSize]itlbEntry{}
 	c.stats.CodeDrops++
 }
 
 // MemoryWritten tells the CPU that a device or a loader wrote n bytes of RAM at pa: code that was decoded from them is
-// dropped.
+// dropped, and they carry no taint.
 func (c *CPU) MemoryWritten(pa uint64, n int) {
+	if c.track != nil {
+		c.track.shadow.Clear(pa, uint64(n))
+	}
 	for end := pa + uint64(n); pa < end; {
 		step := min(end-pa, 0x1000-pa&pageMask)
 		if p := c.code.pages[pa>>12]; p != nil && p.covers(pa&pageMask, step) {

@@ -65,6 +65,8 @@ type CPU struct {
 	// pfnR and pfnW are the physical page numbers of the entries of tlbR and tlbW, for the taint engine.
 	pfnR, pfnW [tlbSize]uint64
 	track      *tracker // nil if taint is off
+	// implicit is set during the processor's own reads (descriptors, TSS), which no taint rule follows.
+	implicit bool
 
 	// seg is changed by setSegment only.
 	seg  [6]vcpu.Segment
@@ -191,14 +193,7 @@ func (c *CPU) State() vcpu.State {
 		Instructions: c.icount, Random: c.random,
 	}
 	copy(s.GPR[:], c.r[:16])
-	f := &c.fpu
-	s.FPU = vcpu.FPU{
-		Control: f.cw, Status: f.sw&^(7<<11) | uint16(f.top&7)<<11, Tag: f.full, LastOpcode: f.lastOpcode, LastIP: f.lastIP,
-		LastCS: f.lastCS, LastDP: f.lastDP, LastDS: f.lastDS, XMM: f.xmm, MXCSR: f.mxcsr, XCR0: f.xcr0,
-	}
-	for i, v := range f.st {
-		s.FPU.ST[i] = vcpu.F80{Mant: v.Mant, SE: v.SE}
-	}
+	s.FPU = c.fpu.state()
 	return s
 }
 
@@ -225,14 +220,7 @@ func (c *CPU) SetState(s vcpu.State) error {
 	c.dr, c.msr = s.DR, s.MSR
 	c.dr[6] = c.dr[6]&dr6Writable | dr6Fixed
 	c.dr[7] = c.dr[7]&dr7Writable | dr7Fixed
-	f := &s.FPU
-	c.fpu = fpuState{
-		top: uint8(f.Status >> 11 & 7), full: f.Tag, cw: f.Control, sw: f.Status &^ (7 << 11), lastOpcode: f.LastOpcode,
-		lastCS: f.LastCS, lastDS: f.LastDS, lastIP: f.LastIP, lastDP: f.LastDP, xmm: f.XMM, mxcsr: f.MXCSR, xcr0: f.XCR0,
-	}
-	for i, v := range f.ST {
-		c.fpu.st[i] = softfloat.F80{Mant: v.Mant, SE: v.SE}
-	}
+	c.fpu.setState(&s.FPU)
 	c.halted, c.nmiBlocked, c.nmi = s.Halted, s.NMIBlocked, s.NMIPending
 	c.shadow, c.shadowSS = s.InterruptShadow, s.MovSSShadow
 	c.pendingDB, c.stepping = s.PendingDB, false

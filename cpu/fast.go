@@ -53,7 +53,7 @@ func fastHandlerKey(u *uop, off uint64, flat bool, key *fastKey) handler {
 	switch {
 	case u.Mode == isa.Mode64 && u.AddrSize == 8:
 		u.mask = ^uint64(0)
-	case u.AddrSize == 4 && u.Seg < isa.FS && (u.Mode == isa.Mode64 || u.Mode == isa.Mode32 && flat):
+	case u.AddrSize == 4 && u.Seg < isa.FS && (u.Mode == isa.Mode64 || u.Mode == isa.Mode32 && flat && u.Seg != isa.CS):
 		u.mask = 0xffffffff
 	default:
 		return nil
@@ -89,7 +89,7 @@ func fastHandlerKey(u *uop, off uint64, flat bool, key *fastKey) handler {
 	case a == isa.KindRel:
 		key.form = formJ
 	default:
-		return nil
+		return fastSIMD(u)
 	}
 	if u.Mode == isa.Mode64 && key.form != formM && (key.form == formJ || u.Op == isa.CALL_IND || u.Op == isa.JMP_IND) {
 		u.mask = ^uint64(0) // of the target, not of an address

@@ -4279,6 +4279,3938 @@ func fastJMP_INDM64(c *CPU, u *uop) bool {
 	return true
 }
 
+func fastADDRR32JE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastADDRI32JE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastADDRR64JE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 8)
+	*d = r
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastADDRI64JE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 8)
+	*d = r
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastADDRR32JNE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastADDRI32JNE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastADDRR64JNE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 8)
+	*d = r
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastADDRI64JNE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 8)
+	*d = r
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastADDRR32JS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastADDRI32JS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastADDRR64JS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 8)
+	*d = r
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastADDRI64JS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 8)
+	*d = r
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastADDRR32JNS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastADDRI32JNS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastADDRR64JNS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 8)
+	*d = r
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastADDRI64JNS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 8)
+	*d = r
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastADDRR32JB(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastADDRI32JB(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastADDRR64JB(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 8)
+	*d = r
+	if c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastADDRI64JB(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 8)
+	*d = r
+	if c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastADDRR32JAE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if !c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastADDRI32JAE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if !c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastADDRR64JAE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 8)
+	*d = r
+	if !c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastADDRI64JAE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.add(a, b, 0, 8)
+	*d = r
+	if !c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRR32JE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRI32JE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRR64JE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 8)
+	*d = r
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRI64JE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 8)
+	*d = r
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRR32JNE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRI32JNE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRR64JNE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 8)
+	*d = r
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRI64JNE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 8)
+	*d = r
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRR32JS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRI32JS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRR64JS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 8)
+	*d = r
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRI64JS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 8)
+	*d = r
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRR32JNS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRI32JNS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRR64JNS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 8)
+	*d = r
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRI64JNS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 8)
+	*d = r
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRR32JB(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRI32JB(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRR64JB(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 8)
+	*d = r
+	if c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRI64JB(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 8)
+	*d = r
+	if c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRR32JAE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if !c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRI32JAE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 4)
+	*d = uint64(uint32(r))
+	if !c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRR64JAE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 8)
+	*d = r
+	if !c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastSUBRI64JAE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.sub(a, b, 0, 8)
+	*d = r
+	if !c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastANDRR32JE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.andOp(a, b, 4)
+	*d = uint64(uint32(r))
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastANDRI32JE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.andOp(a, b, 4)
+	*d = uint64(uint32(r))
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastANDRR64JE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.andOp(a, b, 8)
+	*d = r
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastANDRI64JE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.andOp(a, b, 8)
+	*d = r
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastANDRR32JNE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.andOp(a, b, 4)
+	*d = uint64(uint32(r))
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastANDRI32JNE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.andOp(a, b, 4)
+	*d = uint64(uint32(r))
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastANDRR64JNE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.andOp(a, b, 8)
+	*d = r
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastANDRI64JNE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.andOp(a, b, 8)
+	*d = r
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastANDRR32JS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.andOp(a, b, 4)
+	*d = uint64(uint32(r))
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastANDRI32JS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.andOp(a, b, 4)
+	*d = uint64(uint32(r))
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastANDRR64JS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.andOp(a, b, 8)
+	*d = r
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastANDRI64JS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.andOp(a, b, 8)
+	*d = r
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastANDRR32JNS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.andOp(a, b, 4)
+	*d = uint64(uint32(r))
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastANDRI32JNS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.andOp(a, b, 4)
+	*d = uint64(uint32(r))
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastANDRR64JNS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.andOp(a, b, 8)
+	*d = r
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastANDRI64JNS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.andOp(a, b, 8)
+	*d = r
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR8JB(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI8JB(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM8JB(c *CPU, u *uop) bool {
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR8JB(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI8JB(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR32JB(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI32JB(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM32JB(c *CPU, u *uop) bool {
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR32JB(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI32JB(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR64JB(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI64JB(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM64JB(c *CPU, u *uop) bool {
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR64JB(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI64JB(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR8JAE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if !c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI8JAE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if !c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM8JAE(c *CPU, u *uop) bool {
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if !c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR8JAE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if !c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI8JAE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if !c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR32JAE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if !c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI32JAE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if !c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM32JAE(c *CPU, u *uop) bool {
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if !c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR32JAE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if !c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI32JAE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if !c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR64JAE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if !c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI64JAE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if !c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM64JAE(c *CPU, u *uop) bool {
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if !c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR64JAE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if !c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI64JAE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if !c.f.cf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR8JE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI8JE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM8JE(c *CPU, u *uop) bool {
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR8JE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI8JE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR32JE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI32JE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM32JE(c *CPU, u *uop) bool {
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR32JE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI32JE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR64JE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI64JE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM64JE(c *CPU, u *uop) bool {
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR64JE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI64JE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR8JNE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI8JNE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM8JNE(c *CPU, u *uop) bool {
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR8JNE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI8JNE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR32JNE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI32JNE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM32JNE(c *CPU, u *uop) bool {
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR32JNE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI32JNE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR64JNE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI64JNE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM64JNE(c *CPU, u *uop) bool {
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR64JNE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI64JNE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR8JBE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI8JBE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM8JBE(c *CPU, u *uop) bool {
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR8JBE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI8JBE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR32JBE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI32JBE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM32JBE(c *CPU, u *uop) bool {
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR32JBE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI32JBE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR64JBE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI64JBE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM64JBE(c *CPU, u *uop) bool {
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR64JBE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI64JBE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR8JA(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if !c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI8JA(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if !c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM8JA(c *CPU, u *uop) bool {
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if !c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR8JA(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if !c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI8JA(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if !c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR32JA(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if !c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI32JA(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if !c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM32JA(c *CPU, u *uop) bool {
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if !c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR32JA(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if !c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI32JA(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if !c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR64JA(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if !c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI64JA(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if !c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM64JA(c *CPU, u *uop) bool {
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if !c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR64JA(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if !c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI64JA(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if !c.f.be() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR8JS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI8JS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM8JS(c *CPU, u *uop) bool {
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR8JS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI8JS(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR32JS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI32JS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM32JS(c *CPU, u *uop) bool {
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR32JS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI32JS(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR64JS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI64JS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM64JS(c *CPU, u *uop) bool {
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR64JS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI64JS(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR8JNS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI8JNS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM8JNS(c *CPU, u *uop) bool {
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR8JNS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI8JNS(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR32JNS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI32JNS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM32JNS(c *CPU, u *uop) bool {
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR32JNS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI32JNS(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR64JNS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI64JNS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM64JNS(c *CPU, u *uop) bool {
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR64JNS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI64JNS(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR8JL(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI8JL(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM8JL(c *CPU, u *uop) bool {
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR8JL(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI8JL(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR32JL(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI32JL(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM32JL(c *CPU, u *uop) bool {
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR32JL(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI32JL(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR64JL(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI64JL(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM64JL(c *CPU, u *uop) bool {
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR64JL(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI64JL(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR8JGE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if !c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI8JGE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if !c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM8JGE(c *CPU, u *uop) bool {
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if !c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR8JGE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if !c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI8JGE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if !c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR32JGE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if !c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI32JGE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if !c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM32JGE(c *CPU, u *uop) bool {
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if !c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR32JGE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if !c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI32JGE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if !c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR64JGE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if !c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI64JGE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if !c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM64JGE(c *CPU, u *uop) bool {
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if !c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR64JGE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if !c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI64JGE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if !c.f.lt() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR8JLE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI8JLE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM8JLE(c *CPU, u *uop) bool {
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR8JLE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI8JLE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR32JLE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI32JLE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM32JLE(c *CPU, u *uop) bool {
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR32JLE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI32JLE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR64JLE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI64JLE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM64JLE(c *CPU, u *uop) bool {
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR64JLE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI64JLE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR8JG(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI8JG(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM8JG(c *CPU, u *uop) bool {
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 1)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR8JG(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI8JG(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 1)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR32JG(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI32JG(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM32JG(c *CPU, u *uop) bool {
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 4)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR32JG(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI32JG(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 4)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRR64JG(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRI64JG(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPRM64JG(c *CPU, u *uop) bool {
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	b := uint64(*p)
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.sub(a, b, 0, 8)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMR64JG(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastCMPMI64JG(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.sub(a, b, 0, 8)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRR8JE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 1)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRI8JE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 1)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTMI8JE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.andOp(a, b, 1)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRR32JE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 4)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRI32JE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 4)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTMI32JE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.andOp(a, b, 4)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRR64JE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 8)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRI64JE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 8)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTMI64JE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.andOp(a, b, 8)
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRR8JNE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 1)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRI8JNE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 1)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTMI8JNE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.andOp(a, b, 1)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRR32JNE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 4)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRI32JNE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 4)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTMI32JNE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.andOp(a, b, 4)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRR64JNE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 8)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRI64JNE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 8)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTMI64JNE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.andOp(a, b, 8)
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRR8JS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 1)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRI8JS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 1)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTMI8JS(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.andOp(a, b, 1)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRR32JS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 4)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRI32JS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 4)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTMI32JS(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.andOp(a, b, 4)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRR64JS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 8)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRI64JS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 8)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTMI64JS(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.andOp(a, b, 8)
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRR8JNS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 1)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRI8JNS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 1)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTMI8JNS(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.andOp(a, b, 1)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRR32JNS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 4)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRI32JNS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 4)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTMI32JNS(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.andOp(a, b, 4)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRR64JNS(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 8)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRI64JNS(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 8)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTMI64JNS(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.andOp(a, b, 8)
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRR8JLE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 1)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRI8JLE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 1)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTMI8JLE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.andOp(a, b, 1)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRR32JLE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 4)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRI32JLE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 4)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTMI32JLE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.andOp(a, b, 4)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRR64JLE(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 8)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRI64JLE(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 8)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTMI64JLE(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.andOp(a, b, 8)
+	if c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRR8JG(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 1)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRI8JG(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 1)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTMI8JG(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable8(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.andOp(a, b, 1)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRR32JG(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 4)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRI32JG(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 4)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTMI32JG(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable32(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.andOp(a, b, 4)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRR64JG(c *CPU, u *uop) bool {
+	b := c.r[u.Args[1].Reg&31]
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 8)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTRI64JG(c *CPU, u *uop) bool {
+	b := u.Imm
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	c.f.andOp(a, b, 8)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastTESTMI64JG(c *CPU, u *uop) bool {
+	b := u.Imm
+	p := c.readable64(c.ea(u))
+	if p == nil {
+		return c.slowFused(u)
+	}
+	a := uint64(*p)
+	c.f.andOp(a, b, 8)
+	if !c.f.le() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastINCR32JE(c *CPU, u *uop) bool {
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.incOp(a, 4)
+	*d = uint64(uint32(r))
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastINCR64JE(c *CPU, u *uop) bool {
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.incOp(a, 8)
+	*d = r
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastINCR32JNE(c *CPU, u *uop) bool {
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.incOp(a, 4)
+	*d = uint64(uint32(r))
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastINCR64JNE(c *CPU, u *uop) bool {
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.incOp(a, 8)
+	*d = r
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastINCR32JS(c *CPU, u *uop) bool {
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.incOp(a, 4)
+	*d = uint64(uint32(r))
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastINCR64JS(c *CPU, u *uop) bool {
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.incOp(a, 8)
+	*d = r
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastINCR32JNS(c *CPU, u *uop) bool {
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.incOp(a, 4)
+	*d = uint64(uint32(r))
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastINCR64JNS(c *CPU, u *uop) bool {
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.incOp(a, 8)
+	*d = r
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastDECR32JE(c *CPU, u *uop) bool {
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.decOp(a, 4)
+	*d = uint64(uint32(r))
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastDECR64JE(c *CPU, u *uop) bool {
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.decOp(a, 8)
+	*d = r
+	if c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastDECR32JNE(c *CPU, u *uop) bool {
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.decOp(a, 4)
+	*d = uint64(uint32(r))
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastDECR64JNE(c *CPU, u *uop) bool {
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.decOp(a, 8)
+	*d = r
+	if !c.f.zf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastDECR32JS(c *CPU, u *uop) bool {
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.decOp(a, 4)
+	*d = uint64(uint32(r))
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastDECR64JS(c *CPU, u *uop) bool {
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.decOp(a, 8)
+	*d = r
+	if c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastDECR32JNS(c *CPU, u *uop) bool {
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.decOp(a, 4)
+	*d = uint64(uint32(r))
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
+func fastDECR64JNS(c *CPU, u *uop) bool {
+	d := &c.r[u.Args[0].Reg&31]
+	a := *d
+	r := c.f.decOp(a, 8)
+	*d = r
+	if !c.f.sf() {
+		c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+	}
+	return true
+}
+
 // fastHandlers finds a handler by operand form, operation, operand size and condition.
 var fastHandlers = map[fastKey]handler{
 	{formRR, isa.ADD, 1, 0}:     fastADDRR8,
@@ -4697,4 +8629,322 @@ var fastHandlers = map[fastKey]handler{
 	{formNone, isa.RET, 8, 0}:   fastRETNone64,
 	{formR, isa.JMP_IND, 8, 0}:  fastJMP_INDR64,
 	{formM, isa.JMP_IND, 8, 0}:  fastJMP_INDM64,
+}
+
+// fusedHandlers are those that execute the branch that follows on a condition too.
+var fusedHandlers = map[fastKey]handler{
+	{formRR, isa.ADD, 4, 4}:   fastADDRR32JE,
+	{formRI, isa.ADD, 4, 4}:   fastADDRI32JE,
+	{formRR, isa.ADD, 8, 4}:   fastADDRR64JE,
+	{formRI, isa.ADD, 8, 4}:   fastADDRI64JE,
+	{formRR, isa.ADD, 4, 5}:   fastADDRR32JNE,
+	{formRI, isa.ADD, 4, 5}:   fastADDRI32JNE,
+	{formRR, isa.ADD, 8, 5}:   fastADDRR64JNE,
+	{formRI, isa.ADD, 8, 5}:   fastADDRI64JNE,
+	{formRR, isa.ADD, 4, 8}:   fastADDRR32JS,
+	{formRI, isa.ADD, 4, 8}:   fastADDRI32JS,
+	{formRR, isa.ADD, 8, 8}:   fastADDRR64JS,
+	{formRI, isa.ADD, 8, 8}:   fastADDRI64JS,
+	{formRR, isa.ADD, 4, 9}:   fastADDRR32JNS,
+	{formRI, isa.ADD, 4, 9}:   fastADDRI32JNS,
+	{formRR, isa.ADD, 8, 9}:   fastADDRR64JNS,
+	{formRI, isa.ADD, 8, 9}:   fastADDRI64JNS,
+	{formRR, isa.ADD, 4, 2}:   fastADDRR32JB,
+	{formRI, isa.ADD, 4, 2}:   fastADDRI32JB,
+	{formRR, isa.ADD, 8, 2}:   fastADDRR64JB,
+	{formRI, isa.ADD, 8, 2}:   fastADDRI64JB,
+	{formRR, isa.ADD, 4, 3}:   fastADDRR32JAE,
+	{formRI, isa.ADD, 4, 3}:   fastADDRI32JAE,
+	{formRR, isa.ADD, 8, 3}:   fastADDRR64JAE,
+	{formRI, isa.ADD, 8, 3}:   fastADDRI64JAE,
+	{formRR, isa.SUB, 4, 4}:   fastSUBRR32JE,
+	{formRI, isa.SUB, 4, 4}:   fastSUBRI32JE,
+	{formRR, isa.SUB, 8, 4}:   fastSUBRR64JE,
+	{formRI, isa.SUB, 8, 4}:   fastSUBRI64JE,
+	{formRR, isa.SUB, 4, 5}:   fastSUBRR32JNE,
+	{formRI, isa.SUB, 4, 5}:   fastSUBRI32JNE,
+	{formRR, isa.SUB, 8, 5}:   fastSUBRR64JNE,
+	{formRI, isa.SUB, 8, 5}:   fastSUBRI64JNE,
+	{formRR, isa.SUB, 4, 8}:   fastSUBRR32JS,
+	{formRI, isa.SUB, 4, 8}:   fastSUBRI32JS,
+	{formRR, isa.SUB, 8, 8}:   fastSUBRR64JS,
+	{formRI, isa.SUB, 8, 8}:   fastSUBRI64JS,
+	{formRR, isa.SUB, 4, 9}:   fastSUBRR32JNS,
+	{formRI, isa.SUB, 4, 9}:   fastSUBRI32JNS,
+	{formRR, isa.SUB, 8, 9}:   fastSUBRR64JNS,
+	{formRI, isa.SUB, 8, 9}:   fastSUBRI64JNS,
+	{formRR, isa.SUB, 4, 2}:   fastSUBRR32JB,
+	{formRI, isa.SUB, 4, 2}:   fastSUBRI32JB,
+	{formRR, isa.SUB, 8, 2}:   fastSUBRR64JB,
+	{formRI, isa.SUB, 8, 2}:   fastSUBRI64JB,
+	{formRR, isa.SUB, 4, 3}:   fastSUBRR32JAE,
+	{formRI, isa.SUB, 4, 3}:   fastSUBRI32JAE,
+	{formRR, isa.SUB, 8, 3}:   fastSUBRR64JAE,
+	{formRI, isa.SUB, 8, 3}:   fastSUBRI64JAE,
+	{formRR, isa.AND, 4, 4}:   fastANDRR32JE,
+	{formRI, isa.AND, 4, 4}:   fastANDRI32JE,
+	{formRR, isa.AND, 8, 4}:   fastANDRR64JE,
+	{formRI, isa.AND, 8, 4}:   fastANDRI64JE,
+	{formRR, isa.AND, 4, 5}:   fastANDRR32JNE,
+	{formRI, isa.AND, 4, 5}:   fastANDRI32JNE,
+	{formRR, isa.AND, 8, 5}:   fastANDRR64JNE,
+	{formRI, isa.AND, 8, 5}:   fastANDRI64JNE,
+	{formRR, isa.AND, 4, 8}:   fastANDRR32JS,
+	{formRI, isa.AND, 4, 8}:   fastANDRI32JS,
+	{formRR, isa.AND, 8, 8}:   fastANDRR64JS,
+	{formRI, isa.AND, 8, 8}:   fastANDRI64JS,
+	{formRR, isa.AND, 4, 9}:   fastANDRR32JNS,
+	{formRI, isa.AND, 4, 9}:   fastANDRI32JNS,
+	{formRR, isa.AND, 8, 9}:   fastANDRR64JNS,
+	{formRI, isa.AND, 8, 9}:   fastANDRI64JNS,
+	{formRR, isa.CMP, 1, 2}:   fastCMPRR8JB,
+	{formRI, isa.CMP, 1, 2}:   fastCMPRI8JB,
+	{formRM, isa.CMP, 1, 2}:   fastCMPRM8JB,
+	{formMR, isa.CMP, 1, 2}:   fastCMPMR8JB,
+	{formMI, isa.CMP, 1, 2}:   fastCMPMI8JB,
+	{formRR, isa.CMP, 4, 2}:   fastCMPRR32JB,
+	{formRI, isa.CMP, 4, 2}:   fastCMPRI32JB,
+	{formRM, isa.CMP, 4, 2}:   fastCMPRM32JB,
+	{formMR, isa.CMP, 4, 2}:   fastCMPMR32JB,
+	{formMI, isa.CMP, 4, 2}:   fastCMPMI32JB,
+	{formRR, isa.CMP, 8, 2}:   fastCMPRR64JB,
+	{formRI, isa.CMP, 8, 2}:   fastCMPRI64JB,
+	{formRM, isa.CMP, 8, 2}:   fastCMPRM64JB,
+	{formMR, isa.CMP, 8, 2}:   fastCMPMR64JB,
+	{formMI, isa.CMP, 8, 2}:   fastCMPMI64JB,
+	{formRR, isa.CMP, 1, 3}:   fastCMPRR8JAE,
+	{formRI, isa.CMP, 1, 3}:   fastCMPRI8JAE,
+	{formRM, isa.CMP, 1, 3}:   fastCMPRM8JAE,
+	{formMR, isa.CMP, 1, 3}:   fastCMPMR8JAE,
+	{formMI, isa.CMP, 1, 3}:   fastCMPMI8JAE,
+	{formRR, isa.CMP, 4, 3}:   fastCMPRR32JAE,
+	{formRI, isa.CMP, 4, 3}:   fastCMPRI32JAE,
+	{formRM, isa.CMP, 4, 3}:   fastCMPRM32JAE,
+	{formMR, isa.CMP, 4, 3}:   fastCMPMR32JAE,
+	{formMI, isa.CMP, 4, 3}:   fastCMPMI32JAE,
+	{formRR, isa.CMP, 8, 3}:   fastCMPRR64JAE,
+	{formRI, isa.CMP, 8, 3}:   fastCMPRI64JAE,
+	{formRM, isa.CMP, 8, 3}:   fastCMPRM64JAE,
+	{formMR, isa.CMP, 8, 3}:   fastCMPMR64JAE,
+	{formMI, isa.CMP, 8, 3}:   fastCMPMI64JAE,
+	{formRR, isa.CMP, 1, 4}:   fastCMPRR8JE,
+	{formRI, isa.CMP, 1, 4}:   fastCMPRI8JE,
+	{formRM, isa.CMP, 1, 4}:   fastCMPRM8JE,
+	{formMR, isa.CMP, 1, 4}:   fastCMPMR8JE,
+	{formMI, isa.CMP, 1, 4}:   fastCMPMI8JE,
+	{formRR, isa.CMP, 4, 4}:   fastCMPRR32JE,
+	{formRI, isa.CMP, 4, 4}:   fastCMPRI32JE,
+	{formRM, isa.CMP, 4, 4}:   fastCMPRM32JE,
+	{formMR, isa.CMP, 4, 4}:   fastCMPMR32JE,
+	{formMI, isa.CMP, 4, 4}:   fastCMPMI32JE,
+	{formRR, isa.CMP, 8, 4}:   fastCMPRR64JE,
+	{formRI, isa.CMP, 8, 4}:   fastCMPRI64JE,
+	{formRM, isa.CMP, 8, 4}:   fastCMPRM64JE,
+	{formMR, isa.CMP, 8, 4}:   fastCMPMR64JE,
+	{formMI, isa.CMP, 8, 4}:   fastCMPMI64JE,
+	{formRR, isa.CMP, 1, 5}:   fastCMPRR8JNE,
+	{formRI, isa.CMP, 1, 5}:   fastCMPRI8JNE,
+	{formRM, isa.CMP, 1, 5}:   fastCMPRM8JNE,
+	{formMR, isa.CMP, 1, 5}:   fastCMPMR8JNE,
+	{formMI, isa.CMP, 1, 5}:   fastCMPMI8JNE,
+	{formRR, isa.CMP, 4, 5}:   fastCMPRR32JNE,
+	{formRI, isa.CMP, 4, 5}:   fastCMPRI32JNE,
+	{formRM, isa.CMP, 4, 5}:   fastCMPRM32JNE,
+	{formMR, isa.CMP, 4, 5}:   fastCMPMR32JNE,
+	{formMI, isa.CMP, 4, 5}:   fastCMPMI32JNE,
+	{formRR, isa.CMP, 8, 5}:   fastCMPRR64JNE,
+	{formRI, isa.CMP, 8, 5}:   fastCMPRI64JNE,
+	{formRM, isa.CMP, 8, 5}:   fastCMPRM64JNE,
+	{formMR, isa.CMP, 8, 5}:   fastCMPMR64JNE,
+	{formMI, isa.CMP, 8, 5}:   fastCMPMI64JNE,
+	{formRR, isa.CMP, 1, 6}:   fastCMPRR8JBE,
+	{formRI, isa.CMP, 1, 6}:   fastCMPRI8JBE,
+	{formRM, isa.CMP, 1, 6}:   fastCMPRM8JBE,
+	{formMR, isa.CMP, 1, 6}:   fastCMPMR8JBE,
+	{formMI, isa.CMP, 1, 6}:   fastCMPMI8JBE,
+	{formRR, isa.CMP, 4, 6}:   fastCMPRR32JBE,
+	{formRI, isa.CMP, 4, 6}:   fastCMPRI32JBE,
+	{formRM, isa.CMP, 4, 6}:   fastCMPRM32JBE,
+	{formMR, isa.CMP, 4, 6}:   fastCMPMR32JBE,
+	{formMI, isa.CMP, 4, 6}:   fastCMPMI32JBE,
+	{formRR, isa.CMP, 8, 6}:   fastCMPRR64JBE,
+	{formRI, isa.CMP, 8, 6}:   fastCMPRI64JBE,
+	{formRM, isa.CMP, 8, 6}:   fastCMPRM64JBE,
+	{formMR, isa.CMP, 8, 6}:   fastCMPMR64JBE,
+	{formMI, isa.CMP, 8, 6}:   fastCMPMI64JBE,
+	{formRR, isa.CMP, 1, 7}:   fastCMPRR8JA,
+	{formRI, isa.CMP, 1, 7}:   fastCMPRI8JA,
+	{formRM, isa.CMP, 1, 7}:   fastCMPRM8JA,
+	{formMR, isa.CMP, 1, 7}:   fastCMPMR8JA,
+	{formMI, isa.CMP, 1, 7}:   fastCMPMI8JA,
+	{formRR, isa.CMP, 4, 7}:   fastCMPRR32JA,
+	{formRI, isa.CMP, 4, 7}:   fastCMPRI32JA,
+	{formRM, isa.CMP, 4, 7}:   fastCMPRM32JA,
+	{formMR, isa.CMP, 4, 7}:   fastCMPMR32JA,
+	{formMI, isa.CMP, 4, 7}:   fastCMPMI32JA,
+	{formRR, isa.CMP, 8, 7}:   fastCMPRR64JA,
+	{formRI, isa.CMP, 8, 7}:   fastCMPRI64JA,
+	{formRM, isa.CMP, 8, 7}:   fastCMPRM64JA,
+	{formMR, isa.CMP, 8, 7}:   fastCMPMR64JA,
+	{formMI, isa.CMP, 8, 7}:   fastCMPMI64JA,
+	{formRR, isa.CMP, 1, 8}:   fastCMPRR8JS,
+	{formRI, isa.CMP, 1, 8}:   fastCMPRI8JS,
+	{formRM, isa.CMP, 1, 8}:   fastCMPRM8JS,
+	{formMR, isa.CMP, 1, 8}:   fastCMPMR8JS,
+	{formMI, isa.CMP, 1, 8}:   fastCMPMI8JS,
+	{formRR, isa.CMP, 4, 8}:   fastCMPRR32JS,
+	{formRI, isa.CMP, 4, 8}:   fastCMPRI32JS,
+	{formRM, isa.CMP, 4, 8}:   fastCMPRM32JS,
+	{formMR, isa.CMP, 4, 8}:   fastCMPMR32JS,
+	{formMI, isa.CMP, 4, 8}:   fastCMPMI32JS,
+	{formRR, isa.CMP, 8, 8}:   fastCMPRR64JS,
+	{formRI, isa.CMP, 8, 8}:   fastCMPRI64JS,
+	{formRM, isa.CMP, 8, 8}:   fastCMPRM64JS,
+	{formMR, isa.CMP, 8, 8}:   fastCMPMR64JS,
+	{formMI, isa.CMP, 8, 8}:   fastCMPMI64JS,
+	{formRR, isa.CMP, 1, 9}:   fastCMPRR8JNS,
+	{formRI, isa.CMP, 1, 9}:   fastCMPRI8JNS,
+	{formRM, isa.CMP, 1, 9}:   fastCMPRM8JNS,
+	{formMR, isa.CMP, 1, 9}:   fastCMPMR8JNS,
+	{formMI, isa.CMP, 1, 9}:   fastCMPMI8JNS,
+	{formRR, isa.CMP, 4, 9}:   fastCMPRR32JNS,
+	{formRI, isa.CMP, 4, 9}:   fastCMPRI32JNS,
+	{formRM, isa.CMP, 4, 9}:   fastCMPRM32JNS,
+	{formMR, isa.CMP, 4, 9}:   fastCMPMR32JNS,
+	{formMI, isa.CMP, 4, 9}:   fastCMPMI32JNS,
+	{formRR, isa.CMP, 8, 9}:   fastCMPRR64JNS,
+	{formRI, isa.CMP, 8, 9}:   fastCMPRI64JNS,
+	{formRM, isa.CMP, 8, 9}:   fastCMPRM64JNS,
+	{formMR, isa.CMP, 8, 9}:   fastCMPMR64JNS,
+	{formMI, isa.CMP, 8, 9}:   fastCMPMI64JNS,
+	{formRR, isa.CMP, 1, 12}:  fastCMPRR8JL,
+	{formRI, isa.CMP, 1, 12}:  fastCMPRI8JL,
+	{formRM, isa.CMP, 1, 12}:  fastCMPRM8JL,
+	{formMR, isa.CMP, 1, 12}:  fastCMPMR8JL,
+	{formMI, isa.CMP, 1, 12}:  fastCMPMI8JL,
+	{formRR, isa.CMP, 4, 12}:  fastCMPRR32JL,
+	{formRI, isa.CMP, 4, 12}:  fastCMPRI32JL,
+	{formRM, isa.CMP, 4, 12}:  fastCMPRM32JL,
+	{formMR, isa.CMP, 4, 12}:  fastCMPMR32JL,
+	{formMI, isa.CMP, 4, 12}:  fastCMPMI32JL,
+	{formRR, isa.CMP, 8, 12}:  fastCMPRR64JL,
+	{formRI, isa.CMP, 8, 12}:  fastCMPRI64JL,
+	{formRM, isa.CMP, 8, 12}:  fastCMPRM64JL,
+	{formMR, isa.CMP, 8, 12}:  fastCMPMR64JL,
+	{formMI, isa.CMP, 8, 12}:  fastCMPMI64JL,
+	{formRR, isa.CMP, 1, 13}:  fastCMPRR8JGE,
+	{formRI, isa.CMP, 1, 13}:  fastCMPRI8JGE,
+	{formRM, isa.CMP, 1, 13}:  fastCMPRM8JGE,
+	{formMR, isa.CMP, 1, 13}:  fastCMPMR8JGE,
+	{formMI, isa.CMP, 1, 13}:  fastCMPMI8JGE,
+	{formRR, isa.CMP, 4, 13}:  fastCMPRR32JGE,
+	{formRI, isa.CMP, 4, 13}:  fastCMPRI32JGE,
+	{formRM, isa.CMP, 4, 13}:  fastCMPRM32JGE,
+	{formMR, isa.CMP, 4, 13}:  fastCMPMR32JGE,
+	{formMI, isa.CMP, 4, 13}:  fastCMPMI32JGE,
+	{formRR, isa.CMP, 8, 13}:  fastCMPRR64JGE,
+	{formRI, isa.CMP, 8, 13}:  fastCMPRI64JGE,
+	{formRM, isa.CMP, 8, 13}:  fastCMPRM64JGE,
+	{formMR, isa.CMP, 8, 13}:  fastCMPMR64JGE,
+	{formMI, isa.CMP, 8, 13}:  fastCMPMI64JGE,
+	{formRR, isa.CMP, 1, 14}:  fastCMPRR8JLE,
+	{formRI, isa.CMP, 1, 14}:  fastCMPRI8JLE,
+	{formRM, isa.CMP, 1, 14}:  fastCMPRM8JLE,
+	{formMR, isa.CMP, 1, 14}:  fastCMPMR8JLE,
+	{formMI, isa.CMP, 1, 14}:  fastCMPMI8JLE,
+	{formRR, isa.CMP, 4, 14}:  fastCMPRR32JLE,
+	{formRI, isa.CMP, 4, 14}:  fastCMPRI32JLE,
+	{formRM, isa.CMP, 4, 14}:  fastCMPRM32JLE,
+	{formMR, isa.CMP, 4, 14}:  fastCMPMR32JLE,
+	{formMI, isa.CMP, 4, 14}:  fastCMPMI32JLE,
+	{formRR, isa.CMP, 8, 14}:  fastCMPRR64JLE,
+	{formRI, isa.CMP, 8, 14}:  fastCMPRI64JLE,
+	{formRM, isa.CMP, 8, 14}:  fastCMPRM64JLE,
+	{formMR, isa.CMP, 8, 14}:  fastCMPMR64JLE,
+	{formMI, isa.CMP, 8, 14}:  fastCMPMI64JLE,
+	{formRR, isa.CMP, 1, 15}:  fastCMPRR8JG,
+	{formRI, isa.CMP, 1, 15}:  fastCMPRI8JG,
+	{formRM, isa.CMP, 1, 15}:  fastCMPRM8JG,
+	{formMR, isa.CMP, 1, 15}:  fastCMPMR8JG,
+	{formMI, isa.CMP, 1, 15}:  fastCMPMI8JG,
+	{formRR, isa.CMP, 4, 15}:  fastCMPRR32JG,
+	{formRI, isa.CMP, 4, 15}:  fastCMPRI32JG,
+	{formRM, isa.CMP, 4, 15}:  fastCMPRM32JG,
+	{formMR, isa.CMP, 4, 15}:  fastCMPMR32JG,
+	{formMI, isa.CMP, 4, 15}:  fastCMPMI32JG,
+	{formRR, isa.CMP, 8, 15}:  fastCMPRR64JG,
+	{formRI, isa.CMP, 8, 15}:  fastCMPRI64JG,
+	{formRM, isa.CMP, 8, 15}:  fastCMPRM64JG,
+	{formMR, isa.CMP, 8, 15}:  fastCMPMR64JG,
+	{formMI, isa.CMP, 8, 15}:  fastCMPMI64JG,
+	{formRR, isa.TEST, 1, 4}:  fastTESTRR8JE,
+	{formRI, isa.TEST, 1, 4}:  fastTESTRI8JE,
+	{formMI, isa.TEST, 1, 4}:  fastTESTMI8JE,
+	{formRR, isa.TEST, 4, 4}:  fastTESTRR32JE,
+	{formRI, isa.TEST, 4, 4}:  fastTESTRI32JE,
+	{formMI, isa.TEST, 4, 4}:  fastTESTMI32JE,
+	{formRR, isa.TEST, 8, 4}:  fastTESTRR64JE,
+	{formRI, isa.TEST, 8, 4}:  fastTESTRI64JE,
+	{formMI, isa.TEST, 8, 4}:  fastTESTMI64JE,
+	{formRR, isa.TEST, 1, 5}:  fastTESTRR8JNE,
+	{formRI, isa.TEST, 1, 5}:  fastTESTRI8JNE,
+	{formMI, isa.TEST, 1, 5}:  fastTESTMI8JNE,
+	{formRR, isa.TEST, 4, 5}:  fastTESTRR32JNE,
+	{formRI, isa.TEST, 4, 5}:  fastTESTRI32JNE,
+	{formMI, isa.TEST, 4, 5}:  fastTESTMI32JNE,
+	{formRR, isa.TEST, 8, 5}:  fastTESTRR64JNE,
+	{formRI, isa.TEST, 8, 5}:  fastTESTRI64JNE,
+	{formMI, isa.TEST, 8, 5}:  fastTESTMI64JNE,
+	{formRR, isa.TEST, 1, 8}:  fastTESTRR8JS,
+	{formRI, isa.TEST, 1, 8}:  fastTESTRI8JS,
+	{formMI, isa.TEST, 1, 8}:  fastTESTMI8JS,
+	{formRR, isa.TEST, 4, 8}:  fastTESTRR32JS,
+	{formRI, isa.TEST, 4, 8}:  fastTESTRI32JS,
+	{formMI, isa.TEST, 4, 8}:  fastTESTMI32JS,
+	{formRR, isa.TEST, 8, 8}:  fastTESTRR64JS,
+	{formRI, isa.TEST, 8, 8}:  fastTESTRI64JS,
+	{formMI, isa.TEST, 8, 8}:  fastTESTMI64JS,
+	{formRR, isa.TEST, 1, 9}:  fastTESTRR8JNS,
+	{formRI, isa.TEST, 1, 9}:  fastTESTRI8JNS,
+	{formMI, isa.TEST, 1, 9}:  fastTESTMI8JNS,
+	{formRR, isa.TEST, 4, 9}:  fastTESTRR32JNS,
+	{formRI, isa.TEST, 4, 9}:  fastTESTRI32JNS,
+	{formMI, isa.TEST, 4, 9}:  fastTESTMI32JNS,
+	{formRR, isa.TEST, 8, 9}:  fastTESTRR64JNS,
+	{formRI, isa.TEST, 8, 9}:  fastTESTRI64JNS,
+	{formMI, isa.TEST, 8, 9}:  fastTESTMI64JNS,
+	{formRR, isa.TEST, 1, 14}: fastTESTRR8JLE,
+	{formRI, isa.TEST, 1, 14}: fastTESTRI8JLE,
+	{formMI, isa.TEST, 1, 14}: fastTESTMI8JLE,
+	{formRR, isa.TEST, 4, 14}: fastTESTRR32JLE,
+	{formRI, isa.TEST, 4, 14}: fastTESTRI32JLE,
+	{formMI, isa.TEST, 4, 14}: fastTESTMI32JLE,
+	{formRR, isa.TEST, 8, 14}: fastTESTRR64JLE,
+	{formRI, isa.TEST, 8, 14}: fastTESTRI64JLE,
+	{formMI, isa.TEST, 8, 14}: fastTESTMI64JLE,
+	{formRR, isa.TEST, 1, 15}: fastTESTRR8JG,
+	{formRI, isa.TEST, 1, 15}: fastTESTRI8JG,
+	{formMI, isa.TEST, 1, 15}: fastTESTMI8JG,
+	{formRR, isa.TEST, 4, 15}: fastTESTRR32JG,
+	{formRI, isa.TEST, 4, 15}: fastTESTRI32JG,
+	{formMI, isa.TEST, 4, 15}: fastTESTMI32JG,
+	{formRR, isa.TEST, 8, 15}: fastTESTRR64JG,
+	{formRI, isa.TEST, 8, 15}: fastTESTRI64JG,
+	{formMI, isa.TEST, 8, 15}: fastTESTMI64JG,
+	{formR, isa.INC, 4, 4}:    fastINCR32JE,
+	{formR, isa.INC, 8, 4}:    fastINCR64JE,
+	{formR, isa.INC, 4, 5}:    fastINCR32JNE,
+	{formR, isa.INC, 8, 5}:    fastINCR64JNE,
+	{formR, isa.INC, 4, 8}:    fastINCR32JS,
+	{formR, isa.INC, 8, 8}:    fastINCR64JS,
+	{formR, isa.INC, 4, 9}:    fastINCR32JNS,
+	{formR, isa.INC, 8, 9}:    fastINCR64JNS,
+	{formR, isa.DEC, 4, 4}:    fastDECR32JE,
+	{formR, isa.DEC, 8, 4}:    fastDECR64JE,
+	{formR, isa.DEC, 4, 5}:    fastDECR32JNE,
+	{formR, isa.DEC, 8, 5}:    fastDECR64JNE,
+	{formR, isa.DEC, 4, 8}:    fastDECR32JS,
+	{formR, isa.DEC, 8, 8}:    fastDECR64JS,
+	{formR, isa.DEC, 4, 9}:    fastDECR32JNS,
+	{formR, isa.DEC, 8, 9}:    fastDECR64JNS,
 }

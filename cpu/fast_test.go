@@ -37,8 +37,7 @@ func TestFastHandlers(t *testing.T) {
 	image := bytes.Clone(ram)
 	seen := map[fastKey]int{}
 	for _, mode := range []isa.Mode{isa.Mode64, isa.Mode32} {
-		c.mode = mode
-		c.key = c.currentKey()
+		c.setMode(mode)
 		for range rounds / 2 {
 			if !testing.Short() || r.IntN(10) == 0 {
 				compareFast(t, c, ram, image, r, mode, seen)
@@ -87,8 +86,11 @@ func compareFast(t *testing.T, c *CPU, ram, image []byte, r *rand.Rand, mode isa
 	}
 	c.r[isa.RegNone] = 0
 	c.r[isa.RegRIP] = 0x7000 + off
-	c.seg[isa.FS].Base, c.seg[isa.GS].Base = r.Uint64N(0x1000), r.Uint64N(0x1000)
-	c.r[regFSBase], c.r[regGSBase] = c.seg[isa.FS].Base, c.seg[isa.GS].Base
+	for _, i := range [2]uint8{isa.FS, isa.GS} {
+		s := c.seg[i]
+		s.Base = r.Uint64N(0x1000)
+		c.setSegment(i, s)
+	}
 	if r.IntN(8) != 0 {
 		c.r[isa.RSP] = 0x100 + r.Uint64N(0xff00-0x100)
 		c.r[isa.RBP] = 0x100 + r.Uint64N(0xff00-0x100)

@@ -19,5 +19,8 @@ type fpuState struct {
 
 	xmm   [16][2]uint64 // low quadword first
 	mxcsr uint32
-	xcr0  uint64
+	// envFor is the MXCSR, with envValid, that CPU.sfEnv was made for; envFlags are the flags that it starts with.
+	envFor   uint32
+	envFlags softfloat.Flags
+	xcr0     uint64
 }

@@ -228,6 +228,12 @@ func (c *CPU) writeMSR(n uint32, v uint64) bool {
 		return false
 	}
 	*p = v
+	switch n {
+	case msrFSBase:
+		c.setBase(isa.FS, v)
+	case msrGSBase:
+		c.setBase(isa.GS, v)
+	}
 	return true
 }
 

@@ -103,7 +103,7 @@ func andNot(d, s uint64) uint64 { return ^d & s }
 func or(d, s uint64) uint64     { return d | s }
 func xor(d, s uint64) uint64    { return d ^ s }
 
-func word(x uint64, i int) int32       { return int32(int16(x >> (16 * i))) }
+func signedWord(x uint64, i int) int32 { return int32(int16(x >> (16 * i))) }
 func unsignedWord(x uint64, i int) int { return int(x >> (16 * i) & 0xffff) }
 func byteOf(x uint64, i int) int       { return int(x >> (8 * i) & 0xff) }
 func signedByte(x uint64, i int) int32 { return int32(int8(x >> (8 * i))) }
@@ -117,11 +117,11 @@ func words(f func(i int) int32) (r uint64) {
 }
 
 func multiplyLow(d, s uint64) uint64 {
-	return words(func(i int) int32 { return word(d, i) * word(s, i) })
+	return words(func(i int) int32 { return signedWord(d, i) * signedWord(s, i) })
 }
 
 func multiplyHigh(d, s uint64) uint64 {
-	return words(func(i int) int32 { return word(d, i) * word(s, i) >> 16 })
+	return words(func(i int) int32 { return signedWord(d, i) * signedWord(s, i) >> 16 })
 }
 
 func multiplyHighUnsigned(d, s uint64) uint64 {
@@ -130,7 +130,7 @@ func multiplyHighUnsigned(d, s uint64) uint64 {
 
 // multiplyHighRound is PMULHRSW.
 func multiplyHighRound(d, s uint64) uint64 {
-	return words(func(i int) int32 { return (word(d, i)*word(s, i)>>14 + 1) >> 1 })
+	return words(func(i int) int32 { return (signedWord(d, i)*signedWord(s, i)>>14 + 1) >> 1 })
 }
 
 func multiplyLowDwords(d, s uint64) uint64 {
@@ -143,7 +143,7 @@ func multiplySignedDword(d, s uint64) uint64   { return uint64(int64(int32(d)) *
 // multiplyAdd is PMADDWD.
 func multiplyAdd(d, s uint64) (r uint64) {
 	for i := 0; i < 4; i += 2 {
-		sum := uint32(word(d, i)*word(s, i)) + uint32(word(d, i+1)*word(s, i+1))
+		sum := uint32(signedWord(d, i)*signedWord(s, i)) + uint32(signedWord(d, i+1)*signedWord(s, i+1))
 		r |= uint64(sum) << (16 * i)
 	}
 	return r
@@ -178,7 +178,7 @@ func packWordsUnsigned(x uint64) uint32 {
 
 func packBytes(x uint64, f func(int32) int32) (r uint32) {
 	for i := range 4 {
-		r |= uint32(uint8(f(word(x, i)))) << (8 * i)
+		r |= uint32(uint8(f(signedWord(x, i)))) << (8 * i)
 	}
 	return r
 }
@@ -193,14 +193,18 @@ func packDwordsUnsigned(x uint64) uint32 {
 
 // Horizontal sums and differences of neighbours (SSSE3).
 
-func addPairWords(x uint64) uint32 { return twoWords(word(x, 0)+word(x, 1), word(x, 2)+word(x, 3)) }
-func subPairWords(x uint64) uint32 { return twoWords(word(x, 0)-word(x, 1), word(x, 2)-word(x, 3)) }
+func addPairWords(x uint64) uint32 {
+	return twoWords(signedWord(x, 0)+signedWord(x, 1), signedWord(x, 2)+signedWord(x, 3))
+}
+func subPairWords(x uint64) uint32 {
+	return twoWords(signedWord(x, 0)-signedWord(x, 1), signedWord(x, 2)-signedWord(x, 3))
+}
 func addPairWordsSaturate(x uint64) uint32 {
-	return twoWords(saturate16(word(x, 0)+word(x, 1)), saturate16(word(x, 2)+word(x, 3)))
+	return twoWords(saturate16(signedWord(x, 0)+signedWord(x, 1)), saturate16(signedWord(x, 2)+signedWord(x, 3)))
 }
 
 func subPairWordsSaturate(x uint64) uint32 {
-	return twoWords(saturate16(word(x, 0)-word(x, 1)), saturate16(word(x, 2)-word(x, 3)))
+	return twoWords(saturate16(signedWord(x, 0)-signedWord(x, 1)), saturate16(signedWord(x, 2)-signedWord(x, 3)))
 }
 func addPairDwords(x uint64) uint32 { return uint32(x) + uint32(x>>32) }
 func subPairDwords(x uint64) uint32 { return uint32(x) - uint32(x>>32) }

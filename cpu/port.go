@@ -11,11 +11,13 @@ func portHandlers() map[isa.Op]handler {
 
 func (c *CPU) readPort(port uint16, size uint8) uint64 {
 	c.stats.PortExits++
+	c.watchPort(port, size)
 	return uint64(c.plat.ReadPort(port, int(size))) & sizeMask[size]
 }
 
 func (c *CPU) writePort(port uint16, size uint8, v uint64) {
 	c.stats.PortExits++
+	c.watchPort(port, size)
 	c.plat.WritePort(port, int(size), uint32(v&sizeMask[size]))
 }
 

@@ -1,7 +1,9 @@
 package cpu
 
 import (
+	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -9,9 +11,12 @@ import (
 	"github.com/hybridbridge/emu/cpu/vcpu"
 )
 
-// rigMemory is RAM from 0.
+// rigMemory is RAM from 0, and the platform around it: ports and MMIO are logged, reads give what feed says.
 type rigMemory struct {
 	ram []byte
+	log []string
+	// onPort is called for each port access.
+	onPort func()
 }
 
 func (m *rigMemory) Page(pa uint64) (*[4096]byte, bool) {
@@ -21,18 +26,94 @@ func (m *rigMemory) Page(pa uint64) (*[4096]byte, bool) {
 	return (*[4096]byte)(m.ram[pa:]), true
 }
 
-// newRig returns a CPU in 64-bit mode at CPL 0 with RAM mapped one to one.
-func newRig(tb testing.TB, size int) (*CPU, []byte) {
-	tb.Helper()
-	m := &rigMemory{ram: make([]byte, size)}
-	c := &CPU{mem: m, mode: isa.Mode64, feat: isa.AllFeatures, table: newTable()}
-	c.code.pages = map[uint64]*codePage{}
-	c.key = c.currentKey()
-	c.ctx = 1 << 54
-	for i := range c.seg {
-		c.seg[i].Limit = 0xffffffff
+func (m *rigMemory) note(format string, args ...any) {
+	m.log = append(m.log, fmt.Sprintf(format, args...))
+}
+
+func (m *rigMemory) ReadMMIO(pa uint64, size int) uint64 {
+	m.note("read %#x %d", pa, size)
+	return 0x1122334455667788
+}
+
+func (m *rigMemory) WriteMMIO(pa uint64, size int, v uint64) { m.note("write %#x %d %#x", pa, size, v) }
+
+func (m *rigMemory) ReadPort(port uint16, size int) uint32 {
+	m.note("in %#x %d", port, size)
+	if m.onPort != nil {
+		m.onPort()
 	}
-	return c, m.ram
+	return 0x01020304 * uint32(len(m.log))
+}
+
+func (m *rigMemory) WritePort(port uint16, size int, v uint32) {
+	m.note("out %#x %d %#x", port, size, v)
+	if m.onPort != nil {
+		m.onPort()
+	}
+}
+func (m *rigMemory) AckInterrupt() uint8     { return 0x40 }
+func (m *rigMemory) TaskPriority() uint8     { return 0 }
+func (m *rigMemory) SetTaskPriority(uint8)   {}
+func (m *rigMemory) APICBase() uint64        { return 0 }
+func (m *rigMemory) SetAPICBase(uint64) bool { return true }
+func (m *rigMemory) TSCDeadline() uint64     { return 0 }
+func (m *rigMemory) SetTSCDeadline(uint64)   {}
+func (m *rigMemory) TSC() uint64             { return 0 }
+
+// rigTables is how much memory behind the usable part the page tables take.
+const rigTables = 0x4000
+
+// newRig returns a CPU in 64-bit mode at CPL 0 whose first size bytes (at most 2 MiB less the tables) are mapped one to
+// one by 4 KiB pages; nothing else is. Behind them lie the page tables, the last of them the page table itself.
+func newRig(tb testing.TB, size int) (*CPU, []byte) {
+	c, m := newRigMemory(tb, size)
+	return c, m.ram[:size]
+}
+
+func newRigMemory(tb testing.TB, size int) (*CPU, *rigMemory) {
+	tb.Helper()
+	m := &rigMemory{ram: make([]byte, size+rigTables)}
+	base := uint64(size)
+	put := func(at, v uint64) { binary.LittleEndian.PutUint64(m.ram[at:], v) }
+	put(base, base+0x1000|7)
+	put(base+0x1000, base+0x2000|7)
+	put(base+0x2000, base+0x3000|7)
+	for i := range base / 4096 {
+		put(base+0x3000+i*8, i<<12|7)
+	}
+	c := New(Config{Memory: m, Platform: m, Features: isa.AllFeatures})
+	s := c.State()
+	s.CR0 = cr0PG | cr0PE | cr0WP | cr0NE
+	s.CR3 = base
+	s.CR4 = cr4PAE | cr4OSFXSR
+	s.MSR.EFER = eferLME | eferLMA | eferNXE
+	for i := range s.Seg {
+		s.Seg[i] = vcpu.Segment{Selector: 8, Attr: 0xc093, Limit: 0xffffffff}
+	}
+	s.Seg[isa.CS].Attr = 0xa09b
+	if err := c.SetState(s); err != nil {
+		tb.Fatal(err)
+	}
+	return c, m
+}
+
+// setMode turns a rig's CPU to code of the given width; 32- and 16-bit code runs in compatibility mode.
+func (c *CPU) setMode(mode isa.Mode) {
+	cs := c.seg[isa.CS]
+	cs.Attr &^= vcpu.AttrL | vcpu.AttrDB
+	ss := c.seg[isa.SS]
+	ss.Attr |= vcpu.AttrDB
+	switch mode {
+	case isa.Mode64:
+		cs.Attr |= vcpu.AttrL
+	case isa.Mode32:
+		cs.Attr |= vcpu.AttrDB
+	case isa.Mode16:
+		ss.Attr &^= vcpu.AttrDB
+	}
+	c.setSegment(isa.CS, cs)
+	c.setSegment(isa.SS, ss)
+	c.refresh()
 }
 
 func unhex(s string) []byte {
@@ -42,5 +123,3 @@ func unhex(s string) []byte {
 	}
 	return b
 }
-
-var _ vcpu.VCPU

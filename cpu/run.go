@@ -25,6 +25,9 @@ func (c *CPU) Run(deadline uint64) vcpu.Exit {
 	if c.halted && c.attention.Load()&(attINTR|attNMI|attStop) == 0 {
 		return vcpu.Exit{Reason: vcpu.ExitHalt}
 	}
+	if c.track != nil && c.track.regs.Tainted() {
+		c.startTracking()
+	}
 	for c.icount < c.until {
 		limit := uint64(maxBlock)
 		if a := c.attention.Load(); a != 0 {
@@ -53,7 +56,7 @@ func (c *CPU) Run(deadline uint64) vcpu.Exit {
 				continue
 			}
 		}
-		if exit, done := c.runBlock(b, limit); done {
+		if exit, done := c.enter(b, limit); done {
 			return exit
 		}
 		if limit == 1 {
@@ -65,49 +68,59 @@ func (c *CPU) Run(deadline uint64) vcpu.Exit {
 	return vcpu.Exit{Reason: vcpu.ExitDeadline}
 }
 
-// runBlock executes b, and the blocks chained to it, up to limit instructions if that is less than a whole block.
+// enter runs b in the mode that taint asks for.
+func (c *CPU) enter(b *block, limit uint64) (exit vcpu.Exit, done bool) {
+	if c.track != nil && c.track.tracking {
+		return c.runTracked(b, limit)
+	}
+	return c.runBlock(b, limit)
+}
+
+// runBlock executes b, and the blocks that follow it, up to limit instructions if that is less than a whole block.
 func (c *CPU) runBlock(b *block, limit uint64) (exit vcpu.Exit, done bool) {
 	for {
-		ops := b.ops
-		n := min(uint64(len(ops)), limit, c.until-c.icount)
-		if c.mode != isa.Mode64 {
-			n = c.withinLimit(b, n)
-			if n == 0 {
-				c.gp(0)
-				return c.stopped(nil)
-			}
-		}
-		ops = ops[:n]
+		n := uint64(len(b.ops))
 		base := c.rip
 		c.branches[c.branch&(branchCount-1)] = base
 		c.branch++
 		c.r[isa.RegRIP] = base
-		c.rip = c.wrapIP(base + uint64(ops[n-1].end))
-		for i := range ops {
-			u := &ops[i]
-			if !u.exec(c, u) {
-				c.icount += uint64(i)
-				return c.stopped(u)
+		if n > limit || n > c.until-c.icount || b.key&keyChecked == 0 {
+			part := min(n, limit, c.until-c.icount)
+			if c.mode != isa.Mode64 {
+				if part = c.withinLimit(b, part); part == 0 {
+					c.gp(0)
+					return c.stopped(nil)
+				}
 			}
+			if part < n {
+				return c.runPart(b, part)
+			}
+		}
+		c.rip = c.wrapIP(base + uint64(b.size))
+		if u := c.execute(&b.ops[0], b.steps); u != nil {
+			c.icount += uint64(u.index)
+			return c.stopped(u)
 		}
 		c.icount += n
 		c.stats.BlocksExecuted++
-		if n < uint64(len(b.ops)) || c.attention.Load() != 0 || c.icount >= c.until || limit != maxBlock {
+		if c.attention.Load() != 0 || c.icount >= c.until || limit != maxBlock {
 			return exit, false
 		}
-		// Follow the chain inside the page.
-		if (c.rip^base)&^pageMask != 0 || b.second != 0 || c.unchain || !b.valid || c.seg[isa.CS].Base&pageMask != 0 {
-			c.unchain = false
-			return exit, false
+		// Follow the chain inside the page. All blocks of a page are dropped together, so those that follow b are as valid
+		// as b is; dropping sets c.unchain.
+		chained := (c.rip^base)&^pageMask == 0 && b.second == 0 && !c.unchain && c.seg[isa.CS].Base&pageMask == 0
+		if chained {
+			ip := c.rip & pageMask
+			if b.nextIP == ip {
+				b = b.next
+				continue
+			}
+			if b.otherIP == ip {
+				b = b.other
+				continue
+			}
 		}
-		if nb := b.next; nb != nil && b.nextIP == c.rip&pageMask && nb.valid {
-			b = nb
-			continue
-		}
-		if nb := b.other; nb != nil && b.otherIP == c.rip&pageMask && nb.valid {
-			b = nb
-			continue
-		}
+		c.unchain = false
 		nb := c.lookup()
 		if nb == nil {
 			return c.stopped(nil)
@@ -115,12 +128,34 @@ func (c *CPU) runBlock(b *block, limit uint64) (exit vcpu.Exit, done bool) {
 		if nb.stops {
 			return exit, false
 		}
-		if nb.second == 0 {
+		if chained && nb.second == 0 {
 			b.other, b.otherIP = b.next, b.nextIP
 			b.next, b.nextIP = nb, c.rip&pageMask
 		}
 		b = nb
 	}
+}
+
+// runPart executes the first n instructions of b, which has more.
+func (c *CPU) runPart(b *block, n uint64) (exit vcpu.Exit, done bool) {
+	c.rip = c.wrapIP(c.rip + uint64(b.ops[n-1].end))
+	for i := range b.ops[:n] {
+		u := &b.ops[i]
+		if !c.single(u) {
+			c.icount += uint64(i)
+			return c.stopped(u)
+		}
+	}
+	c.icount += n
+	return exit, false
+}
+
+// single executes u without what may be fused with it.
+func (c *CPU) single(u *uop) bool {
+	if u.fused {
+		return c.slow(u)
+	}
+	return u.exec(c, u)
 }
 
 // stopped deals with a handler that returned false (u is its instruction) or a fetch that failed (u is nil). On
@@ -131,7 +166,7 @@ func (c *CPU) stopped(u *uop) (exit vcpu.Exit, done bool) {
 	if why == stopAlone {
 		c.alone = true
 		c.rip = c.next(u)
-		ok := u.exec(c, u)
+		ok := c.single(u)
 		c.alone = false
 		if ok {
 			c.icount++
@@ -155,6 +190,10 @@ func (c *CPU) stopped(u *uop) (exit vcpu.Exit, done bool) {
 		if !c.deliverException() {
 			return c.deadEnd(), true
 		}
+		return exit, false
+	case stopTaint:
+		c.rip = c.start(u)
+		c.startTracking()
 		return exit, false
 	case stopDone:
 		c.icount++

@@ -33,6 +33,13 @@ const (
 func (c *CPU) setSegment(reg uint8, s vcpu.Segment) {
 	c.seg[reg] = s
 	c.rights[reg&7] = 0
+	if reg >= isa.FS {
+		c.r[regFSBase+reg-isa.FS] = s.Base
+	}
+	if key := c.currentKey(); key != c.key {
+		c.key = key
+		c.unchain = true
+	}
 	const usable = vcpu.AttrP | vcpu.AttrS
 	if s.Attr&usable != usable {
 		return
@@ -48,6 +55,12 @@ func (c *CPU) setSegment(reg uint8, s vcpu.Segment) {
 			c.rights[reg&7] |= canWrite
 		}
 	}
+}
+
+// setBase replaces the base of FS or GS.
+func (c *CPU) setBase(reg uint8, base uint64) {
+	c.seg[reg].Base = base
+	c.r[regFSBase+reg-isa.FS] = base
 }
 
 // linear computes the linear address of size bytes at offset off of a segment, and checks type and limit outside 64-bit

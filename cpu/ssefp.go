@@ -23,26 +23,37 @@ const preFlags = uint32(softfloat.Invalid | softfloat.Denormal | softfloat.DivBy
 
 // simdEnv returns the environment that MXCSR asks for, with no flags but a sticky PE that saves looking for another.
 func (c *CPU) simdEnv() *softfloat.Env {
-	m := c.fpu.mxcsr
-	masks := softfloat.Flags(m>>mxcsrMaskShift) & softfloat.AllFlags
-	c.sfEnv = softfloat.Env{
-		Rounding: softfloat.Rounding(m >> mxcsrRoundShift & 3),
-		Flags:    softfloat.Flags(m) & masks & softfloat.Inexact,
-		Masks:    masks,
-		FTZ:      m&mxcsrFZ != 0,
-		DAZ:      m&mxcsrDAZ != 0,
+	f := &c.fpu
+	if f.envFor != f.mxcsr|envValid {
+		masks := softfloat.Flags(f.mxcsr>>mxcsrMaskShift) & softfloat.AllFlags
+		c.sfEnv = softfloat.Env{
+			Rounding: softfloat.Rounding(f.mxcsr >> mxcsrRoundShift & 3),
+			Masks:    masks,
+			FTZ:      f.mxcsr&mxcsrFZ != 0,
+			DAZ:      f.mxcsr&mxcsrDAZ != 0,
+		}
+		f.envFlags = softfloat.Flags(f.mxcsr) & masks & softfloat.Inexact
+		f.envFor = f.mxcsr | envValid
 	}
+	c.sfEnv.Flags = f.envFlags
 	return &c.sfEnv
 }
+
+// envValid marks fpuState.envFor; no bit of MXCSR is there.
+const envValid = 1 << 31
 
 // simdFlags enters what an operation raised into MXCSR. If an exception is unmasked it becomes pending and the
 // instruction must store nothing; if it is one that is found before computing, no later ones count, not even those of
 // other lanes (SDM vol. 1, 11.5.2 and 11.5.3).
 func (c *CPU) simdFlags() bool {
-	flags := uint32(c.sfEnv.Flags)
-	if flags&^c.fpu.mxcsr == 0 && flags&^uint32(c.sfEnv.Masks) == 0 {
+	if c.sfEnv.Flags == c.fpu.envFlags {
 		return true
 	}
+	return c.simdRaised()
+}
+
+func (c *CPU) simdRaised() bool {
+	flags := uint32(c.sfEnv.Flags)
 	unmasked := flags &^ uint32(c.sfEnv.Masks)
 	if unmasked&preFlags != 0 {
 		flags &= preFlags
@@ -146,26 +157,20 @@ var floatOps = map[isa.Op]floatFunc{
 	},
 
 	isa.ROUNDPS: func(e *softfloat.Env, _, s vector, imm uint8) (r vector) {
-		roundBy(e, imm)
 		for i := range r {
-			lo := e.Round32(uint32(s[i]), imm&8 != 0)
-			r[i] = twoDwords(lo, e.Round32(uint32(s[i]>>32), imm&8 != 0))
+			lo := round32(e, uint32(s[i]), imm)
+			r[i] = twoDwords(lo, round32(e, uint32(s[i]>>32), imm))
 		}
 		return r
 	},
 	isa.ROUNDSS: func(e *softfloat.Env, _, s vector, imm uint8) vector {
-		roundBy(e, imm)
-		return vector{uint64(e.Round32(uint32(s[0]), imm&8 != 0))}
+		return vector{uint64(round32(e, uint32(s[0]), imm))}
 	},
 	isa.ROUNDPD: func(e *softfloat.Env, _, s vector, imm uint8) vector {
-		roundBy(e, imm)
-		lo := e.Round64(s[0], imm&8 != 0)
-		return vector{lo, e.Round64(s[1], imm&8 != 0)}
+		lo := round64(e, s[0], imm)
+		return vector{lo, round64(e, s[1], imm)}
 	},
-	isa.ROUNDSD: func(e *softfloat.Env, _, s vector, imm uint8) vector {
-		roundBy(e, imm)
-		return vector{e.Round64(s[0], imm&8 != 0)}
-	},
+	isa.ROUNDSD: func(e *softfloat.Env, _, s vector, imm uint8) vector { return vector{round64(e, s[0], imm)} },
 
 	isa.ADDSUBPS: func(e *softfloat.Env, d, s vector, _ uint8) (r vector) {
 		for i := range r {
@@ -182,8 +187,6 @@ var floatOps = map[isa.Op]floatFunc{
 	isa.HSUBPS: horizontal32((*softfloat.Env).Sub32),
 	isa.HADDPD: horizontal64((*softfloat.Env).Add64),
 	isa.HSUBPD: horizontal64((*softfloat.Env).Sub64),
-	isa.DPPS:   dotProduct32,
-	isa.DPPD:   dotProduct64,
 
 	isa.CVTPS2PD: func(e *softfloat.Env, _, s vector, _ uint8) vector {
 		lo := e.F32ToF64(uint32(s[0]))
@@ -249,50 +252,71 @@ func horizontal64(f binary64) floatFunc {
 	}
 }
 
-// stopped reports whether an unmasked exception ends an instruction of several steps (DPPS, DPPD: SDM vol. 2A).
-func floatStopped(e *softfloat.Env) bool { return e.Flags&^e.Masks != 0 }
+// dotProduct is DPPS and DPPD: products, sums of pairs, and for DPPS the sum of those. Each step raises its exceptions
+// before the next one begins (SDM vol. 2A, DPPS).
+func dotProduct(c *CPU, u *uop) bool {
+	if !c.sseReady() {
+		return false
+	}
+	s, ok := c.vectorArg(u, 1)
+	if !ok {
+		return false
+	}
+	d := c.fpu.xmm[u.Args[0].Reg&15]
+	imm := uint8(u.Imm)
+	var r vector
+	if u.Op == isa.DPPD {
+		r, ok = c.dotProduct64(d, s, imm)
+	} else {
+		r, ok = c.dotProduct32(d, s, imm)
+	}
+	return ok && c.setVectorArg(u, 0, r)
+}
 
-func dotProduct32(e *softfloat.Env, d, s vector, imm uint8) (r vector) {
+func (c *CPU) dotProduct32(d, s vector, imm uint8) (r vector, ok bool) {
 	var p [4]uint32
+	e := c.simdEnv()
 	for i := range uint8(4) {
 		if imm>>(4+i)&1 != 0 {
 			p[i] = e.Mul32(vectorDword(d, i), vectorDword(s, i))
 		}
 	}
-	if floatStopped(e) {
-		return r
+	if !c.simdFlags() {
+		return r, false
 	}
+	e = c.simdEnv()
 	lo := e.Add32(p[0], p[1])
 	hi := e.Add32(p[2], p[3])
-	if floatStopped(e) {
-		return r
+	if !c.simdFlags() {
+		return r, false
 	}
-	sum := e.Add32(lo, hi)
+	sum := c.simdEnv().Add32(lo, hi)
 	for i := range uint8(4) {
 		if imm>>i&1 != 0 {
 			setVectorDword(&r, i, sum)
 		}
 	}
-	return r
+	return r, c.simdFlags()
 }
 
-func dotProduct64(e *softfloat.Env, d, s vector, imm uint8) (r vector) {
+func (c *CPU) dotProduct64(d, s vector, imm uint8) (r vector, ok bool) {
 	var p vector
+	e := c.simdEnv()
 	for i := range p {
 		if imm>>(4+i)&1 != 0 {
 			p[i] = e.Mul64(d[i], s[i])
 		}
 	}
-	if floatStopped(e) {
-		return r
+	if !c.simdFlags() {
+		return r, false
 	}
-	sum := e.Add64(p[0], p[1])
+	sum := c.simdEnv().Add64(p[0], p[1])
 	for i := range r {
 		if imm>>i&1 != 0 {
 			r[i] = sum
 		}
 	}
-	return r
+	return r, c.simdFlags()
 }
 
 // holds evaluates the predicate of CMPPS: its low two bits are EQ, LT, LE, UNORD; bit 2 negates it. LT and LE also
@@ -328,11 +352,29 @@ func compare64(e *softfloat.Env, a, b uint64, imm uint8) uint64 {
 	return 0
 }
 
-// roundBy takes the rounding mode from the immediate of ROUNDPS and kin unless that names MXCSR's.
-func roundBy(e *softfloat.Env, imm uint8) {
-	if imm&4 == 0 {
-		e.Rounding = softfloat.Rounding(imm & 3)
+// roundMode is the rounding mode that the immediate of ROUNDPS and kin asks for, if not MXCSR's. Its bit 3 suppresses
+// the inexact exception.
+func roundMode(e *softfloat.Env, imm uint8) softfloat.Rounding {
+	if imm&4 != 0 {
+		return e.Rounding
 	}
+	return softfloat.Rounding(imm & 3)
+}
+
+func round32(e *softfloat.Env, a uint32, imm uint8) uint32 {
+	old := e.Rounding
+	e.Rounding = roundMode(e, imm)
+	r := e.Round32(a, imm&8 != 0)
+	e.Rounding = old
+	return r
+}
+
+func round64(e *softfloat.Env, a uint64, imm uint8) uint64 {
+	old := e.Rounding
+	e.Rounding = roundMode(e, imm)
+	r := e.Round64(a, imm&8 != 0)
+	e.Rounding = old
+	return r
 }
 
 // reciprocal is RCPSS. Silicon differs here from maker to maker within an error of 1.5 * 2^-12; this is the exact value
@@ -372,6 +414,8 @@ func floatHandlers() map[isa.Op]handler {
 		isa.COMISD:    func(c *CPU, u *uop) bool { return c.compareScalar(u, true) },
 		isa.UCOMISS:   func(c *CPU, u *uop) bool { return c.compareScalar(u, false) },
 		isa.UCOMISD:   func(c *CPU, u *uop) bool { return c.compareScalar(u, false) },
+		isa.DPPS:      dotProduct,
+		isa.DPPD:      dotProduct,
 		isa.CVTSI2SS:  convertFromInteger,
 		isa.CVTSI2SD:  convertFromInteger,
 		isa.CVTSS2SI:  func(c *CPU, u *uop) bool { return c.convertToInteger(u, false) },

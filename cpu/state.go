@@ -8,16 +8,9 @@ import (
 	"github.com/hybridbridge/emu/cpu/vcpu"
 )
 
-// State components (SDM vol. 1, 13.1), as bits of XCR0 and of XSTATE_BV.
-const (
-	xstateX87 uint64 = 1 << 0
-	xstateSSE uint64 = 1 << 1
-
-	// xcr0Supported are the components that XCR0 can enable.
-	xcr0Supported = xstateX87 | xstateSSE
-
-	xcompCompacted uint64 = 1 << 63 // XCOMP_BV: the area is in compacted form
-)
+// xcompCompacted is the bit of XCOMP_BV that tells that an area is in compacted form (SDM vol. 1, 13.4.2). The bits of
+// XSTATE_BV and of the rest of XCOMP_BV are those of XCR0.
+const xcompCompacted uint64 = 1 << 63
 
 // Offsets in the legacy region and the header of the XSAVE area (SDM vol. 1, tables 10-2 and 13-1).
 const (
@@ -42,11 +35,6 @@ func stateHandlers() map[isa.Op]handler {
 		isa.LDMXCSR:  ldmxcsr,
 		isa.STMXCSR:  stmxcsr,
 	}
-}
-
-// reset puts the x87 and SSE state as RESET leaves it (SDM vol. 3A, table 10-1).
-func (f *fpuState) reset() {
-	*f = fpuState{cw: 0x0040, mxcsr: mxcsrDefault, xcr0: xstateX87, full: 0xff}
 }
 
 // init87 is what FNINIT does; the registers keep their values.
@@ -75,7 +63,7 @@ func (f *fpuState) setState(s *vcpu.FPU) {
 	f.full = s.Tag
 	f.lastOpcode, f.lastIP, f.lastCS, f.lastDP, f.lastDS = s.LastOpcode&0x7ff, s.LastIP, s.LastCS, s.LastDP, s.LastDS
 	f.xmm, f.mxcsr = s.XMM, s.MXCSR&mxcsrMask
-	f.xcr0 = s.XCR0&xcr0Supported | xstateX87
+	f.xcr0 = s.XCR0&xcr0Allowed | xcr0X87
 	for i, r := range s.ST {
 		f.st[i] = softfloat.F80{Mant: r.Mant, SE: r.SE}
 	}
@@ -92,13 +80,8 @@ func (f *fpuState) usedSSE() bool { return f.xmm != [16]vector{} }
 
 // stateArea returns the linear address of the state image that u names, aligned and inside its segment.
 func (c *CPU) stateArea(u *uop, size, align uint64, write bool) (la uint64, ok bool) {
-	off := c.offset(u)
-	if c.mode == isa.Mode64 {
-		la = off
-		if u.Seg >= isa.FS {
-			la += c.seg[u.Seg].Base
-		}
-	} else if la, ok = c.linear(u.Seg, off, size, write); !ok {
+	la, ok = c.segment(u.Seg, c.offset(u), size, write)
+	if !ok {
 		return 0, false
 	}
 	if la&(align-1) != 0 {
@@ -241,10 +224,10 @@ func (c *CPU) xsaveReady(u *uop) (rfbm uint64, ok bool) {
 // inUse returns XINUSE. A changed MXCSR makes SSE count as used.
 func (f *fpuState) inUse() (x uint64) {
 	if f.usedX87() {
-		x |= xstateX87
+		x |= xcr0X87
 	}
 	if f.usedSSE() || f.mxcsr != mxcsrDefault {
-		x |= xstateSSE
+		x |= xcr0SSE
 	}
 	return x
 }
@@ -261,7 +244,7 @@ func xsave(c *CPU, u *uop) bool {
 		return false
 	}
 	var b [xsaveSize]byte
-	if !c.probeArea(la, xsaveSize) || !c.loadBytes(la, b[:]) {
+	if !c.probeWriteSlow(la, xsaveSize) || !c.loadBytes(la, b[:]) {
 		return false
 	}
 	use := c.fpu.inUse()
@@ -270,7 +253,7 @@ func xsave(c *CPU, u *uop) bool {
 		save &= use
 	}
 	c.putState(b[:], save, u.Prefix&isa.PrefixREXW != 0)
-	if rfbm&xstateSSE != 0 {
+	if rfbm&xcr0SSE != 0 {
 		c.fpu.putMXCSR(b[:])
 	}
 	bv := binary.LittleEndian.Uint64(b[xsaveHeader:])
@@ -290,12 +273,12 @@ func xsavec(c *CPU, u *uop) bool {
 		return false
 	}
 	var b [xsaveSize]byte
-	if !c.probeArea(la, xsaveSize) || !c.loadBytes(la, b[:]) {
+	if !c.probeWriteSlow(la, xsaveSize) || !c.loadBytes(la, b[:]) {
 		return false
 	}
 	save := rfbm & c.fpu.inUse()
 	c.putState(b[:], save, u.Prefix&isa.PrefixREXW != 0)
-	if save&xstateSSE != 0 {
+	if save&xcr0SSE != 0 {
 		c.fpu.putMXCSR(b[:])
 	}
 	binary.LittleEndian.PutUint64(b[xsaveHeader:], save)
@@ -303,14 +286,11 @@ func xsavec(c *CPU, u *uop) bool {
 	return c.storeBytes(la, b[:xsaveHeader+16])
 }
 
-// probeArea makes sure that an area of at most two pages can be written.
-func (c *CPU) probeArea(la, size uint64) bool { return c.probeWriteSlow(la, size) }
-
 func (c *CPU) putState(b []byte, save uint64, wide bool) {
-	if save&xstateX87 != 0 {
+	if save&xcr0X87 != 0 {
 		c.fpu.putX87(b, wide)
 	}
-	if save&xstateSSE != 0 {
+	if save&xcr0SSE != 0 {
 		c.fpu.putXMM(b, c.xmmCount())
 	}
 }
@@ -343,7 +323,7 @@ func xrstor(c *CPU, u *uop) bool {
 	}
 	// The standard form loads MXCSR whenever SSE is asked for, the compacted one as a part of SSE.
 	mxcsr := le.Uint32(b[fxMXCSR:])
-	loadMXCSR := rfbm&xstateSSE != 0 && (!compacted || bv&xstateSSE != 0)
+	loadMXCSR := rfbm&xcr0SSE != 0 && (!compacted || bv&xcr0SSE != 0)
 	if bad || loadMXCSR && mxcsr&^mxcsrMask != 0 {
 		return c.gp(0)
 	}
@@ -351,20 +331,20 @@ func xrstor(c *CPU, u *uop) bool {
 	switch {
 	case loadMXCSR:
 		f.mxcsr = mxcsr
-	case rfbm&xstateSSE != 0:
+	case rfbm&xcr0SSE != 0:
 		f.mxcsr = mxcsrDefault
 	}
 	switch {
-	case rfbm&bv&xstateX87 != 0:
+	case rfbm&bv&xcr0X87 != 0:
 		f.getX87(b[:], u.Prefix&isa.PrefixREXW != 0)
-	case rfbm&xstateX87 != 0:
+	case rfbm&xcr0X87 != 0:
 		f.init87()
 		f.st = [8]softfloat.F80{}
 	}
 	switch n := c.xmmCount(); {
-	case rfbm&bv&xstateSSE != 0:
+	case rfbm&bv&xcr0SSE != 0:
 		f.getXMM(b[:], n)
-	case rfbm&xstateSSE != 0:
+	case rfbm&xcr0SSE != 0:
 		clear(f.xmm[:n])
 	}
 	return true

@@ -415,8 +415,9 @@ func swapgs(c *CPU, _ *uop) bool {
 	if c.cpl != 0 {
 		return c.gp(0)
 	}
-	gs := &c.seg[isa.GS]
-	gs.Base, c.msr.KernelGSBase = c.msr.KernelGSBase, gs.Base
+	base := c.seg[isa.GS].Base
+	c.setBase(isa.GS, c.msr.KernelGSBase)
+	c.msr.KernelGSBase = base
 	return true
 }
 
@@ -425,20 +426,20 @@ func fsgsBase(c *CPU, u *uop) bool {
 	if c.mode != isa.Mode64 || c.cr4&cr4FSGSBASE == 0 {
 		return c.raise(VectorUD)
 	}
-	s := &c.seg[isa.FS]
+	seg := isa.FS
 	if u.Op == isa.RDGSBASE || u.Op == isa.WRGSBASE {
-		s = &c.seg[isa.GS]
+		seg = isa.GS
 	}
 	reg := u.Args[0].Reg
 	if u.Op == isa.RDFSBASE || u.Op == isa.RDGSBASE {
-		c.setReg(reg, u.OpSize, s.Base)
+		c.setReg(reg, u.OpSize, c.seg[seg].Base)
 		return true
 	}
 	v := c.reg(reg, u.OpSize)
 	if !c.canonical(v) {
 		return c.gp(0)
 	}
-	s.Base = v
+	c.setBase(seg, v)
 	return true
 }
 

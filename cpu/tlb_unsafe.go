@@ -218,6 +218,22 @@ func (c *CPU) writable64(la uint64) *uint64 {
 	return (*uint64)(unsafe.Add(e.host, la&pageMask))
 }
 
+func (c *CPU) readable128(la uint64) *[2]uint64 {
+	e := &c.tlbR[la>>12&tlbMask]
+	if e.tag != (la+15)>>12|c.ctx {
+		return nil
+	}
+	return (*[2]uint64)(unsafe.Add(e.host, la&pageMask))
+}
+
+func (c *CPU) writable128(la uint64) *[2]uint64 {
+	e := &c.tlbW[la>>12&tlbMask]
+	if e.tag != (la+15)>>12|c.ctx {
+		return nil
+	}
+	return (*[2]uint64)(unsafe.Add(e.host, la&pageMask))
+}
+
 // fillRead enters the page that holds la, at physical address pa, into the array for reading.
 func (c *CPU) fillRead(la, pa uint64, page *[4096]byte) {
 	c.tlbR[la>>12&tlbMask] = tlbEntry{tag: la>>12 | c.ctx, host: unsafe.Pointer(page)}

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"github.com/hybridbridge/emu/cpu/isa"
+	"github.com/hybridbridge/emu/cpu/vcpu"
 	"github.com/hybridbridge/emu/taint"
 )
 
@@ -130,7 +131,7 @@ func (c *CPU) evict(pfn uint64) {
 // checkLoad is asked by the slow path of loads. In checking mode a tainted byte stops the instruction.
 func (c *CPU) checkLoad(pa, size uint64) bool {
 	t := c.track
-	if t == nil || t.tracking || t.shadow.Get(pa, int(size)) == taint.Clean {
+	if t == nil || t.tracking || c.implicit || t.shadow.Get(pa, int(size)) == taint.Clean {
 		return true
 	}
 	c.stop = stopTaint
@@ -144,66 +145,76 @@ func (c *CPU) checkStore(pa, size uint64) {
 	}
 }
 
+// untaint is told what the processor itself pushed or wrote: it is clean.
+func (c *CPU) untaint(la uint64, size uint8) {
+	t := c.track
+	if t == nil || !t.tracking {
+		return
+	}
+	c.setMemTaint(la, int(size), taint.Clean)
+	for _, e := range t.mem[:t.nmem] {
+		t.shadow.Set(e.pa, e.size, e.m)
+	}
+	t.nmem = 0
+}
+
 // mayCachePage reports whether the page of pa may enter the TLB in the present mode.
 func (c *CPU) mayCachePage(pa uint64) bool {
 	t := c.track
 	return t == nil || t.tracking || !t.shadow.PageTainted(pa>>12)
 }
 
-// runTracked executes b in tracking mode; it is runBlock with follow and commit around each instruction.
-func (c *CPU) runTracked(b *block, limit uint64) (stop bool, u *uop) {
+// runTracked executes b in tracking mode, up to limit instructions; it is runBlock with follow and commitTaint around
+// each.
+func (c *CPU) runTracked(b *block, limit uint64) (exit vcpu.Exit, done bool) {
 	t := c.track
 	n := min(uint64(len(b.ops)), limit, c.until-c.icount)
 	if c.mode != isa.Mode64 {
 		if n = c.withinLimit(b, n); n == 0 {
 			c.gp(0)
-			return true, nil
+			return c.stopped(nil)
 		}
 	}
 	ops := b.ops[:n]
 	base := c.rip
+	c.branches[c.branch&(branchCount-1)] = base
+	c.branch++
 	c.r[isa.RegRIP] = base
 	c.rip = c.wrapIP(base + uint64(ops[n-1].end))
 	for i := range ops {
 		u := &ops[i]
 		c.follow(u)
-		ok := u.exec(c, u)
-		if !ok && c.stop == stopAlone {
-			c.icount += uint64(i)
+		if c.single(u) {
+			c.commitTaint(u)
+			continue
+		}
+		c.icount += uint64(i)
+		if c.stop == stopAlone {
 			c.stop = stopNone
 			c.alone = true
 			c.rip = c.next(u)
-			ok = u.exec(c, u)
+			ok := c.single(u)
 			c.alone = false
 			if ok {
 				c.commitTaint(u)
 				c.icount++
-				return false, nil
+				return c.stepped()
 			}
-			if c.stop == stopDone {
-				c.commitTaint(u)
-			} else {
-				c.commitString(u)
-			}
-			return true, u
 		}
-		if !ok {
-			if c.stop == stopDone || c.stop == stopFault && c.exc.trap {
-				c.commitTaint(u)
-			} else {
-				c.commitString(u)
-			}
-			c.icount += uint64(i)
-			return true, u
+		if c.stop == stopDone || c.stop == stopFault && (c.exc.trap || c.exc.committed) {
+			c.commitTaint(u)
+		} else {
+			c.commitString(u)
 		}
-		c.commitTaint(u)
+		return c.stopped(u)
 	}
 	c.icount += n
 	c.stats.BlocksExecuted++
+	c.unchain = false
 	if t.blocks++; t.blocks%32 == 0 && !t.regs.Tainted() {
 		c.stopTracking()
 	}
-	return false, nil
+	return exit, false
 }
 
 // commitTaint makes the effects of the instruction that has executed.

@@ -19,6 +19,8 @@ type uop struct {
 	// index is the number of instructions before it in the block.
 	index   uint16
 	segBase uint8
+	// fused says that exec executes the conditional branch that follows too (see fuse.go).
+	fused bool
 }
 
 // next returns RIP of the instruction after u.

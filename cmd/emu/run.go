@@ -31,6 +31,7 @@ type runOptions struct {
 	budget                      uint64
 	debugExit, debugConsole     bool
 	rng                         bool
+	cpu                         string
 	virtioConsole               string
 }
 
@@ -63,6 +64,7 @@ Exit codes: 0 power-off; 1 error; 2 usage; 3 reset under --no-reboot; 4 triple f
 	f.StringVar(&o.ramAbove, "ram-above", "", "place RAM above this physical address, beside what the kernel image needs")
 	f.StringArrayVar(&o.drives, "drive", nil, "virtio disk: FILE[,format=raw|qcow2][,readonly][,snapshot] (repeatable)")
 	f.StringVar(&o.serial, "serial", "stdio", "first serial port: stdio, file:FILE, unix:SOCKET or none")
+	f.StringVar(&o.cpu, "cpu", "", "change the processor's features: +la57,-pcid,... (names as in /proc/cpuinfo)")
 	f.BoolVar(&o.rng, "rng", false, "plug in a virtio random generator, whose numbers repeat")
 	f.StringVar(&o.virtioConsole, "virtio-console", "", "plug in a virtio console that writes to this file")
 	f.StringVar(&o.save, "save", "", "where to save a snapshot")
@@ -113,6 +115,9 @@ func (o *runOptions) config(log hclog.Logger) (machine.Config, error) {
 	var err error
 	if cfg.MemorySize, err = parseSize(o.memory); err != nil {
 		return cfg, usageError("--memory: %w", err)
+	}
+	if cfg.CPU.Features, cfg.CPU.Model, err = cpu.ParseModel(o.cpu); err != nil {
+		return cfg, usageError("--cpu: %w", err)
 	}
 	if o.load != "" {
 		return cfg, nil

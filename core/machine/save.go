@@ -8,6 +8,8 @@ import (
 	"io"
 
 	"github.com/hybridbridge/emu/core/memory"
+	"github.com/hybridbridge/emu/cpu"
+	"github.com/hybridbridge/emu/cpu/isa"
 	"github.com/hybridbridge/emu/cpu/vcpu"
 	"github.com/hybridbridge/emu/snapshots/native"
 )
@@ -17,8 +19,19 @@ type saved struct {
 	Skipped uint64
 	Layout  []memory.Range
 	Drives  []Drive
+	// CPU is the processor's model.
+	CPU cpuModel
 	// DebugExit and DebugConsole are part of what the guest sees.
 	DebugExit, DebugConsole, RNG, VirtioConsole bool
+}
+
+// cpuModel is what the guest sees of the processor's model.
+type cpuModel struct {
+	Features isa.FeatureSet
+	Model    cpu.Model
+	PhysBits uint8
+	APICID   uint8
+	Seed     uint64
 }
 
 // ErrSnapshot is wrapped by errors about a snapshot that does not fit the machine.
@@ -41,6 +54,10 @@ func (m *Machine) Save(path string) error {
 	}
 	err := add("machine", saved{
 		Skipped: m.skipped, Layout: m.mem.Ranges(), Drives: m.cfg.Drives,
+		CPU: cpuModel{
+			Features: m.cfg.CPU.Features, Model: m.cfg.CPU.Model, PhysBits: m.cfg.CPU.PhysBits,
+			APICID: m.cfg.CPU.APICID, Seed: m.cfg.CPU.Seed,
+		},
 		DebugExit: m.cfg.DebugExit, DebugConsole: m.cfg.DebugConsole != nil,
 		RNG: m.cfg.RNG, VirtioConsole: m.cfg.VirtioConsole != nil,
 	})
@@ -75,6 +92,8 @@ func Load(path string, cfg Config) (*Machine, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	cfg.Layout = s.Layout
+	cfg.CPU.Features, cfg.CPU.Model, cfg.CPU.PhysBits = s.CPU.Features, s.CPU.Model, s.CPU.PhysBits
+	cfg.CPU.APICID, cfg.CPU.Seed = s.CPU.APICID, s.CPU.Seed
 	cfg.DebugExit, cfg.RNG = s.DebugExit, s.RNG
 	if s.DebugConsole && cfg.DebugConsole == nil {
 		cfg.DebugConsole = io.Discard
