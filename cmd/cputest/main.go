@@ -16,7 +16,8 @@ func main() {
 	first := flag.Uint64("first", 0, "")
 	op := flag.String("op", "", "")
 	seq := flag.Int("seq", 1, "")
-	max := flag.Int("max", 20, "")
+	each := flag.Int("each", 1, "")
+	limit := flag.Int("max", 20, "")
 	flag.Parse()
 	p := oracle.Campaign{Seed: *seed, First: *first, Cases: *cases, Workers: 1}
 	if *op != "" {
@@ -37,8 +38,17 @@ func main() {
 		if len(f.Case.Insts) > *seq {
 			return true
 		}
+		for _, d := range f.Diffs {
+			if d.Field[0] == 'd' && d.Field[1] == 'a' {
+				d.Field = "data"
+			}
+			if d.Field[0] == 'x' {
+				d.Field = "xmm"
+			}
+			key += d.Field + " "
+		}
 		seen[key]++
-		if seen[key] > 2 {
+		if seen[key] > *each || n >= *limit {
 			return true
 		}
 		n++
@@ -52,7 +62,7 @@ func main() {
 		for _, d := range diffs {
 			fmt.Println("     ", d)
 		}
-		return n < *max
+		return true
 	}
 	t0 := time.Now()
 	r, err := p.Run()
@@ -60,7 +70,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	fmt.Println(r.Cases, "cases", r.Faulted, "faulted", r.Unstable, "unstable", r.Failures, "failures", time.Since(t0)/time.Duration(r.Cases), "per case")
+	fmt.Println(r.Cases, "cases", r.Faulted, "faulted", r.Unstable, "unstable", r.Failures, "failures", time.Since(t0)/time.Duration(max(1, r.Cases)), "per case")
 	if r.Failures > 0 {
 		for k, v := range seen {
 			fmt.Println(v, k)

@@ -54,7 +54,7 @@ func (c *Case) undefinedFlags(out *Outcome) isa.Flags {
 
 // same reports that nothing differs, the quick way. It may be false where only undefined flags differ.
 func same(a, b *Outcome) bool {
-	return a.GPR == b.GPR && a.RIP == b.RIP && a.RFLAGS == b.RFLAGS && a.Vector == b.Vector && a.Code == b.Code &&
+	return a.Vector == b.Vector && a.GPR == b.GPR && a.RIP == b.RIP && a.RFLAGS == b.RFLAGS && (a.Code == b.Code || a.Address >= taskSize) &&
 		a.Address == b.Address && a.FSBase == b.FSBase && a.GSBase == b.GSBase &&
 		sameFX(&a.State, &b.State) && bytes.Equal(a.Data, b.Data)
 }
@@ -65,6 +65,9 @@ func sameFX(host, emu *State) bool {
 	return bytes.Equal(h[:fxOpcode], e[:fxOpcode]) && bytes.Equal(h[fxMXCSR:fxMXCSR+4], e[fxMXCSR:fxMXCSR+4]) &&
 		bytes.Equal(h[fxST:fxUsed], e[fxST:fxUsed]) && (h[fxStatus]&0x80 == 0 || bytes.Equal(h[fxOpcode:fxMXCSR], e[fxOpcode:fxMXCSR]))
 }
+
+// taskSize is where Linux ends user space.
+const taskSize = 1<<47 - pageSize
 
 // end describes how a case ended.
 func (o *Outcome) end() string {
@@ -85,9 +88,9 @@ func (o *Outcome) end() string {
 		name += fmt.Sprintf("(%#x)", o.Code)
 	case vectorPF:
 		code := o.Code
-		if int64(o.Address) < 0 {
-			// Linux sets P for kernel addresses, so that user code cannot probe which are mapped (fault.c,
-			// sanitize_error_code).
+		if o.Address >= taskSize {
+			// Linux sets P for addresses that are not user space's, so that user code cannot probe which are mapped
+			// (arch/x86/mm/fault.c, sanitize_error_code).
 			code |= 1
 		}
 		name += fmt.Sprintf("(%#x)@%s", code, place(o.Address))

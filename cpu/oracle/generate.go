@@ -52,6 +52,9 @@ func (g *generator) Make(n uint64, c *Case) {
 	}
 	// The row that the case is about may be anywhere in a sequence.
 	at := g.n(count)
+	if inexact[first.Op] {
+		at = count - 1
+	}
 	g.c.In.RIP = c.Addr
 	for i := range count {
 		d := first
@@ -59,6 +62,9 @@ func (g *generator) Make(n uint64, c *Case) {
 			d = g.menu.flags[g.n(len(g.menu.flags))]
 			if g.percent(30) {
 				d = g.menu.all[g.n(len(g.menu.all))]
+			}
+			if inexact[d.Op] {
+				continue
 			}
 		}
 		if d.branch {
@@ -86,13 +92,20 @@ func (g *generator) finish() {
 // here is the linear address of the next byte of code.
 func (g *generator) here() uint64 { return g.c.Addr + uint64(len(g.c.Code)) }
 
-// end writes a jump to endAddress that changes no register: JMP [RIP+0], address.
+// end writes a jump to endAddress that changes no register.
 func (g *generator) end() {
-	g.c.Code = appendEnd(g.c.Code)
+	g.c.Code = appendEnd(g.c.Code, g.here())
 }
 
-func appendEnd(code []byte) []byte {
-	return binary.LittleEndian.AppendUint64(append(code, 0xff, 0x25, 0, 0, 0, 0), endAddress)
+// appendEnd appends a jump through memory to endAddress to code that goes on at the address at. The memory is aligned,
+// so that alignment checks do not see it.
+func appendEnd(code []byte, at uint64) []byte {
+	pad := -(at + 6) & 7
+	code = append(code, 0xff, 0x25, byte(pad), 0, 0, 0)
+	for range pad {
+		code = append(code, 0xcc)
+	}
+	return binary.LittleEndian.AppendUint64(code, endAddress)
 }
 
 // registers fills the state with biased values.

@@ -103,7 +103,13 @@ func memoryWords(p, base []byte) []string {
 
 // body returns the bytes of the case's code without the jump to the end.
 func (c *Case) body() []byte {
-	return bytes.TrimSuffix(c.Code, appendEnd(nil))
+	for pad := range 8 {
+		n := len(c.Code) - 14 - pad
+		if n >= 0 && bytes.Equal(c.Code[n:], appendEnd(nil, c.Addr+uint64(n))) {
+			return c.Code[:n]
+		}
+	}
+	return c.Code
 }
 
 // Disassembly returns the case's instructions in Intel's syntax.
@@ -192,14 +198,14 @@ func ParseLine(text string) (*ParsedLine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("oracle: code: %w", err)
 	}
-	c.Code = appendEnd(code)
 	var memory [dataSize + roSize]byte
+	cut := false
 	for _, word := range strings.Fields(cols[2]) {
 		switch name, value, _ := strings.Cut(word, "="); name {
 		case "warm":
 			c.Warm = true
 		case "cut":
-			c.Code = code
+			cut = true
 		case "at":
 			if c.Addr, err = parsePlace(value); err != nil {
 				return nil, err
@@ -211,6 +217,10 @@ func ParseLine(text string) (*ParsedLine, error) {
 		}
 	}
 	c.In.RIP = c.Addr
+	c.Code = code
+	if !cut {
+		c.Code = appendEnd(code, c.Addr+uint64(len(code)))
+	}
 	copy(l.Template.data[:], memory[:])
 	copy(l.Template.ro[:], memory[dataSize:])
 	c.decode()

@@ -28,7 +28,8 @@ type dish struct {
 // excluded are operations that cases do not contain, with the reason.
 var excluded = map[isa.Op]string{
 	isa.SYSCALL:    "enters the host's kernel",
-	isa.SYSENTER:   "enters the host's kernel (AMD: #UD in long mode)",
+	isa.SYSENTER:   "enters the host's kernel; AMD's processors do not have it in long mode (APM vol. 3, SYSENTER)",
+	isa.SYSEXIT:    "AMD's processors do not have it in long mode (APM vol. 3, SYSEXIT)",
 	isa.VMCALL:     "may call the host's hypervisor",
 	isa.VMMCALL:    "may call the host's hypervisor",
 	isa.RDTSC:      "answers differ from run to run",

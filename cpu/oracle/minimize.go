@@ -3,8 +3,6 @@ package oracle
 import (
 	"bytes"
 	"slices"
-
-	"github.com/hybridbridge/emu/cpu/isa"
 )
 
 // Minimizer makes failing cases small, in a child and a machine of its own.
@@ -82,7 +80,7 @@ func (m *Minimizer) Minimize(f *Failure, t *Template) (string, []Diff) {
 	}
 	def := lineDefaults()
 	attempt(func() { c.Warm = false })
-	attempt(func() { c.Addr, c.In.RIP = slots[0].addr, slots[0].addr; c.decode() })
+	attempt(func() { c.move(slots[0].addr) })
 	for i := len(c.Insts) - 1; i >= 0 && len(c.Insts) > 1; i-- {
 		i := min(i, len(c.Insts)-1)
 		attempt(func() { c.drop(i) })
@@ -137,11 +135,26 @@ func (m *Minimizer) Minimize(f *Failure, t *Template) (string, []Diff) {
 	return line, last
 }
 
+// move gives the code another address.
+func (c *Case) move(addr uint64) {
+	body := c.body()
+	if len(body) != len(c.Code) {
+		c.Code = appendEnd(slices.Clone(body), addr+uint64(len(body)))
+	}
+	c.Addr, c.In.RIP = addr, addr
+	c.decode()
+}
+
 // drop takes instruction i out of the code.
 func (c *Case) drop(i int) {
 	in := &c.Insts[i]
 	off := int(in.Addr - c.Addr)
-	c.Code = slices.Delete(slices.Clone(c.Code), off, min(off+int(in.Len), len(c.Code)))
+	body := c.body()
+	ends := len(body) != len(c.Code)
+	c.Code = slices.Delete(slices.Clone(body), off, min(off+int(in.Len), len(body)))
+	if ends {
+		c.Code = appendEnd(c.Code, c.Addr+uint64(len(c.Code)))
+	}
 	c.decode()
 }
 
@@ -153,5 +166,3 @@ func (c *Case) clone() *Case {
 	}
 	return n
 }
-
-var _ = isa.RAX

@@ -127,7 +127,7 @@ func memfile(name string, size int64) (*os.File, error) {
 // findBases finds out whether user code may execute RDFSBASE, by trying.
 func (n *Native) findBases() error {
 	c := &Case{Addr: slots[0].addr, Code: []byte{0xf3, 0x48, 0x0f, 0xae, 0xc0}} // RDFSBASE RAX
-	c.Code = appendEnd(c.Code)
+	c.Code = appendEnd(c.Code, c.Addr)
 	c.In.RIP, c.In.RFLAGS = c.Addr, 2
 	n.Load(0, c)
 	if _, err := n.Run(0, 1); err != nil {

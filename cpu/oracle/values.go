@@ -48,7 +48,7 @@ func (r *rng) integer() uint64 {
 // byteVector fills p with integers of one lane size.
 func (r *rng) byteVector(p []byte) {
 	lane := 1 << r.n(4)
-	lane = min(lane, len(p))
+	lane = max(1, min(lane, len(p)))
 	for i := 0; i+lane <= len(p); i += lane {
 		v := r.integer()
 		if lane < 8 {
@@ -251,6 +251,9 @@ const (
 func (r *rng) fill(p []byte, f flavour) {
 	if f == anyFlavour {
 		f = integers + flavour(r.n(3))
+	}
+	if f > doubles && len(p) < 4 {
+		f = integers // cut off at the end of memory
 	}
 	le := binary.LittleEndian
 	switch f {
