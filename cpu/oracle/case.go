@@ -85,6 +85,7 @@ const (
 	vectorUD = 6
 	vectorGP = 13
 	vectorPF = 14
+	vectorAC = 17
 )
 
 // Outcome is what a case ended with.
