@@ -446,7 +446,7 @@ func lldt(c *CPU, u *uop) bool {
 	if !ok {
 		return false
 	}
-	if !found || !d.system() || d.kind() != typeLDT {
+	if !found || !d.system() || d.kind() != typeLDT || d.high>>40&0x1f != 0 {
 		return c.selectorFault(VectorGP, sel)
 	}
 	if !d.present() {
@@ -477,7 +477,8 @@ func ltr(c *CPU, u *uop) bool {
 	if !ok {
 		return false
 	}
-	if !found || !d.system() || d.kind() != typeTSS && (d.kind() != typeTSS16 || c.longMode()) {
+	if !found || !d.system() || d.kind() != typeTSS && (d.kind() != typeTSS16 || c.longMode()) ||
+		d.high>>40&0x1f != 0 {
 		return c.selectorFault(VectorGP, sel)
 	}
 	if !d.present() {

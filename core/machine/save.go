@@ -23,6 +23,8 @@ type saved struct {
 	CPU cpuModel
 	// DebugExit and DebugConsole are part of what the guest sees.
 	DebugExit, DebugConsole, RNG, VirtioConsole bool
+	// Regions are still to be placed, of a kernel that has just started.
+	Regions *regions
 }
 
 // cpuModel is what the guest sees of the processor's model.
@@ -32,6 +34,11 @@ type cpuModel struct {
 	PhysBits uint8
 	APICID   uint8
 	Seed     uint64
+}
+
+// config returns the processor's configuration, but for what it is connected to.
+func (c cpuModel) config() cpu.Config {
+	return cpu.Config{Features: c.Features, Model: c.Model, PhysBits: c.PhysBits, APICID: c.APICID, Seed: c.Seed}
 }
 
 // ErrSnapshot is wrapped by errors about a snapshot that does not fit the machine.
@@ -60,6 +67,7 @@ func (m *Machine) Save(path string) error {
 		},
 		DebugExit: m.cfg.DebugExit, DebugConsole: m.cfg.DebugConsole != nil,
 		RNG: m.cfg.RNG, VirtioConsole: m.cfg.VirtioConsole != nil,
+		Regions: m.regions,
 	})
 	err = errors.Join(err, add("cpu", m.cpu.State()))
 	for _, d := range m.board.stateful {
@@ -92,8 +100,7 @@ func Load(path string, cfg Config) (*Machine, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	cfg.Layout = s.Layout
-	cfg.CPU.Features, cfg.CPU.Model, cfg.CPU.PhysBits = s.CPU.Features, s.CPU.Model, s.CPU.PhysBits
-	cfg.CPU.APICID, cfg.CPU.Seed = s.CPU.APICID, s.CPU.Seed
+	cfg.CPU = s.CPU.config()
 	cfg.DebugExit, cfg.RNG = s.DebugExit, s.RNG
 	if s.DebugConsole && cfg.DebugConsole == nil {
 		cfg.DebugConsole = io.Discard
@@ -141,6 +148,9 @@ func (m *Machine) restore(f *native.File, s saved) error {
 		}
 	}
 	m.skipped = s.Skipped
+	if m.regions = s.Regions; m.regions != nil {
+		m.regions.arm(m.cpu)
+	}
 	if err := m.cpu.SetState(state); err != nil {
 		return fmt.Errorf("%w: %w", ErrSnapshot, err)
 	}
