@@ -177,7 +177,10 @@ func fxsave(c *CPU, u *uop) bool {
 	if !ok {
 		return false
 	}
-	// Bytes from 416 on, and those of XMM8-XMM15 outside 64-bit mode, are not written.
+	// Bytes from 416 on, and those of XMM8-XMM15 outside 64-bit mode, are not written, but must be writable (silicon).
+	if !c.probeWriteSlow(la, fxSize) {
+		return false
+	}
 	var b [416]byte
 	n := c.xmmCount()
 	c.fpu.putX87(b[:], u.Prefix&isa.PrefixREXW != 0)
