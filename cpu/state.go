@@ -85,6 +85,9 @@ func (c *CPU) stateArea(u *uop, size, align uint64, write bool) (la uint64, ok b
 		return 0, false
 	}
 	if la&(align-1) != 0 {
+		if c.mmu.mode >= paging4 && !c.canonical(la) {
+			return 0, c.notCanonical(la) // perhaps #SS
+		}
 		return 0, c.gp(0)
 	}
 	return la, true
