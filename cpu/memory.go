@@ -196,6 +196,18 @@ func (c *CPU) aligned(la, size uint64, acc access) bool {
 	return c.raiseCode(VectorAC, 0)
 }
 
+// alignedParts raises #AC for an operand of other sizes that is not at a multiple of part: 8 for 80-bit operands, the
+// operand size for x87 state images (SDM vol. 3A, table 6-7). A page fault at its beginning goes first.
+func (c *CPU) alignedParts(la, part uint64, acc access) bool {
+	if c.ctx>>52&3 != privUserAlign || la&(part-1) == 0 {
+		return true
+	}
+	if _, ok := c.translate(la, acc); !ok {
+		return false
+	}
+	return c.raiseCode(VectorAC, 0)
+}
+
 // wrapLinear keeps linear addresses within 32 bits outside 64-bit mode.
 func (c *CPU) wrapLinear(la uint64) uint64 {
 	if c.longMode() {

@@ -306,7 +306,7 @@ func (c *CPU) loadF80(la uint64) (v softfloat.F80, ok bool) {
 }
 
 func (c *CPU) storeF80(la uint64, v softfloat.F80) bool {
-	return c.probeWrite(la, 10) && c.store64(la, v.Mant) && c.store16(c.wrapLinear(la+8), v.SE)
+	return c.alignedParts(la, 8, accessWrite) && c.probeWrite(la, 10) && c.store64(la, v.Mant) && c.store16(c.wrapLinear(la+8), v.SE)
 }
 
 // x87Arith are the dyadic operations. The second operand of the reversed ones is the minuend or dividend.
@@ -543,7 +543,7 @@ func fbld(c *CPU, u *uop) bool {
 		return false
 	}
 	var d [10]byte
-	if !c.loadBytes(la, d[:]) {
+	if !c.alignedParts(la, 8, accessRead) || !c.loadBytes(la, d[:]) {
 		return false
 	}
 	v := c.x87Env().BCDToF80(d)
