@@ -63,7 +63,7 @@ func TestFarTransfers(t *testing.T) {
 			if o.rip != c.off+1 || uint8(o.cs&3) != uint8(start>>12&1)*3 {
 				t.Errorf("%s: arrives at %#x:%#x", c.name, o.cs, o.rip)
 			}
-			if call && (b.get32(sp-8) != start+7 || b.get32(sp-4)&^3 != uint64(b.c.seg[isa.CS].Selector)&0+uint64(map[bool]uint16{false: selCode32, true: selUser32 &^ 3}[c.user])) {
+			if call && (b.get32(sp-8) != start+7 || b.get32(sp-4)&^3 != uint64(map[bool]uint16{false: selCode32, true: selUser32 &^ 3}[c.user])) {
 				t.Errorf("%s: return address %#x:%#x", c.name, b.get32(sp-4), b.get32(sp-8))
 			}
 		}

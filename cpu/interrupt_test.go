@@ -418,7 +418,7 @@ func TestIRET64(t *testing.T) {
 
 // TestIRETFlags: what CPL and IOPL let IRET change.
 func TestIRETFlags(t *testing.T) {
-	all := FlagCF | FlagTF&0 | FlagIF | FlagDF | FlagIOPL | FlagNT | FlagAC | FlagID | FlagVIF | FlagVIP
+	all := FlagCF | FlagIF | FlagDF | FlagIOPL | FlagNT | FlagAC | FlagID | FlagVIF | FlagVIP
 	for _, c := range []struct {
 		user bool
 		iopl uint64

@@ -125,7 +125,8 @@ func (d *descriptor) writable() bool   { return d.low>>41&1 != 0 }
 
 // Offset, selector and parameter count of a gate (SDM vol. 3A, figures 5-8, 6-2, 6-8).
 func (d *descriptor) gateSelector() uint16 { return uint16(d.low >> 16) }
-func (d *descriptor) gateOffset() uint64   { return d.low&0xffff | d.low>>32&0xffff0000 | d.high<<32 }
+
+func (d *descriptor) gateOffset() uint64 { return d.low&0xffff | d.low>>32&0xffff0000 | d.high<<32 }
 
 // segment is what loading the descriptor by selector sel puts into a segment register.
 func (d *descriptor) segment(sel uint16) vcpu.Segment {

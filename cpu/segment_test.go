@@ -462,11 +462,14 @@ func TestVM86(t *testing.T) {
 		iopl   uint64
 		vector int
 	}{
-		{"fa", 0, VectorGP}, {"fa cc", 3, VectorBP}, // cli
-		{"9c", 0, VectorGP}, {"9c cc", 3, VectorBP}, // pushf
+		{"fa", 0, VectorGP},
+		{"fa cc", 3, VectorBP}, // cli
+		{"9c", 0, VectorGP},
+		{"9c cc", 3, VectorBP}, // pushf
 		{"9d", 0, VectorGP},
 		{"cf", 0, VectorGP},
-		{"cd 80", 0, VectorGP}, {"cd 80", 3, 0x80},
+		{"cd 80", 0, VectorGP},
+		{"cd 80", 3, 0x80},
 		{"cc", 0, VectorBP},
 		{"f4", 3, VectorGP},
 		{"0f 00 d0", 3, VectorUD}, // lldt

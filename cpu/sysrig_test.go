@@ -79,7 +79,6 @@ type sysRig struct {
 	c      *CPU
 	vector uint8
 	tpr    uint8
-	base   uint64 // of the local APIC
 }
 
 func (b *sysRig) AckInterrupt() uint8 {

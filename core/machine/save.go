@@ -12,6 +12,7 @@ import (
 	"github.com/hybridbridge/emu/cpu/isa"
 	"github.com/hybridbridge/emu/cpu/vcpu"
 	"github.com/hybridbridge/emu/snapshots/native"
+	"github.com/hybridbridge/emu/taint"
 )
 
 // saved is the machine's own section of a snapshot.
@@ -63,13 +64,20 @@ func (m *Machine) Save(path string) error {
 		Skipped: m.skipped, Layout: m.mem.Ranges(), Drives: m.cfg.Drives,
 		CPU: cpuModel{
 			Features: m.cfg.CPU.Features, Model: m.cfg.CPU.Model, PhysBits: m.cfg.CPU.PhysBits,
-			APICID: m.cfg.CPU.APICID, Seed: m.cfg.CPU.Seed,
+			APICID: m.cfg.CPU.APICID, Seed: m.cfg.Seed,
 		},
 		DebugExit: m.cfg.DebugExit, DebugConsole: m.cfg.DebugConsole != nil,
 		RNG: m.cfg.RNG, VirtioConsole: m.cfg.VirtioConsole != nil,
 		Regions: m.regions,
 	})
 	err = errors.Join(err, add("cpu", m.cpu.State()))
+	if shadow := m.cpu.Shadow(); shadow != nil {
+		t := savedTaint{Memory: shadow.State(), Registers: *m.cpu.RegisterTaint()}
+		for _, d := range m.board.tainted {
+			t.Disks = append(t.Disks, d.sectors.State())
+		}
+		err = errors.Join(err, add("taint", t))
+	}
 	for _, d := range m.board.stateful {
 		err = errors.Join(err, add("device "+d.Name(), d.SaveState()))
 	}
@@ -101,6 +109,7 @@ func Load(path string, cfg Config) (*Machine, error) {
 	}
 	cfg.Layout = s.Layout
 	cfg.CPU = s.CPU.config()
+	cfg.Seed = s.CPU.Seed
 	cfg.DebugExit, cfg.RNG = s.DebugExit, s.RNG
 	if s.DebugConsole && cfg.DebugConsole == nil {
 		cfg.DebugConsole = io.Discard
@@ -123,6 +132,34 @@ func Load(path string, cfg Config) (*Machine, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return m, nil
+}
+
+// savedTaint is the section of a snapshot that says what is tainted. A machine without taint has none, and a machine
+// that is loaded without taint leaves it aside.
+type savedTaint struct {
+	Memory    taint.ShadowState
+	Registers taint.Registers
+	Disks     []taint.ShadowState
+}
+
+func (m *Machine) restoreTaint(f *native.File) error {
+	shadow := m.cpu.Shadow()
+	if shadow == nil || f.Header.Section("taint") == nil {
+		return nil
+	}
+	var t savedTaint
+	if err := section(f, "taint", &t); err != nil {
+		return err
+	}
+	if len(t.Disks) != len(m.board.tainted) {
+		return fmt.Errorf("%w: taint of %d disks for %d", ErrSnapshot, len(t.Disks), len(m.board.tainted))
+	}
+	err := shadow.SetState(t.Memory)
+	for i, d := range m.board.tainted {
+		err = errors.Join(err, d.sectors.SetState(t.Disks[i]))
+	}
+	*m.cpu.RegisterTaint() = t.Registers
+	return err
 }
 
 // restore puts the saved state into a machine that was assembled alike.
@@ -160,7 +197,7 @@ func (m *Machine) restore(f *native.File, s saved) error {
 			return fmt.Errorf("state of %s: %w", d.Name(), err)
 		}
 	}
-	return nil
+	return m.restoreTaint(f)
 }
 
 // section decodes a section of the snapshot into v. Fields that v does not know are refused: they hold state that would
