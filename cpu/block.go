@@ -38,7 +38,22 @@ type block struct {
 	other   *block
 	otherIP uint64
 	alt     *block // same address, different key
+	page    *codePage
 }
+
+// The jump cache remembers by RIP the blocks that were entered from other pages. It is a hint: what it finds counts only
+// if the block is still valid and the instruction TLB still maps the page.
+const (
+	jumpSize = 4096
+	jumpMask = jumpSize - 1
+)
+
+type jumpEntry struct {
+	ip uint64
+	b  *block
+}
+
+func jumpIndex(ip uint64) uint64 { return (ip ^ ip>>12) & jumpMask }
 
 // noIP is no offset in a page.
 const noIP = ^uint64(0)
@@ -124,6 +139,20 @@ func (c *CPU) flat() bool {
 // lookup finds or builds the block at RIP. A nil block means that the fetch stopped: see c.stop.
 func (c *CPU) lookup() *block {
 	la := c.rip
+	if c.key&keyChecked != 0 {
+		j := &c.jumps[jumpIndex(la)]
+		if b := j.b; j.ip == la && b != nil && b.key == c.key && b.valid {
+			e := &c.itlb[la>>12&itlbMask]
+			if e.tag == la>>12|c.ctx && e.page == b.page {
+				return b
+			}
+		}
+		b := c.lookupPage(la)
+		if b != nil && b.second == 0 {
+			*j = jumpEntry{ip: la, b: b}
+		}
+		return b
+	}
 	if c.mode != isa.Mode64 {
 		if c.rip > uint64(c.seg[isa.CS].Limit) {
 			c.gp(0)
@@ -131,13 +160,24 @@ func (c *CPU) lookup() *block {
 		}
 		la = (c.seg[isa.CS].Base + c.rip) & 0xffffffff
 	}
+	return c.lookupPage(la)
+}
+
+// lookupPage finds or builds the block at linear address la.
+func (c *CPU) lookupPage(la uint64) *block {
 	e := &c.itlb[la>>12&itlbMask]
 	if e.tag == la>>12|c.ctx {
 		p := e.page
 		if n := p.index[la&pageMask]; n != 0 {
 			b := p.blocks[n-1]
-			if b.key == c.key && b.second == 0 {
-				return b
+			if b.key == c.key {
+				if b.second == 0 {
+					return b
+				}
+				la := c.wrapLinear(la&^pageMask + 0x1000)
+				if e := &c.itlb[la>>12&itlbMask]; e.tag == la>>12|c.ctx && e.page.pfn == b.second-1 {
+					return b
+				}
 			}
 		}
 	}
@@ -169,11 +209,15 @@ func (c *CPU) lookupSlow(la uint64) *block {
 			if b.second == 0 {
 				return b
 			}
-			pa2, ok := c.translate(c.wrapLinear(la&^pageMask+0x1000), accessFetch)
+			la2 := c.wrapLinear(la&^pageMask + 0x1000)
+			pa2, ok := c.translate(la2, accessFetch)
 			if !ok {
 				return nil
 			}
 			if pa2>>12 == b.second-1 {
+				if p2 := c.code.pages[pa2>>12]; p2 != nil {
+					c.itlb[la2>>12&itlbMask] = itlbEntry{tag: la2>>12 | c.ctx, page: p2}
+				}
 				return b
 			}
 		}
@@ -188,7 +232,7 @@ func (c *CPU) build(p *codePage, la uint64) *block {
 		return c.lookupSlow(la)
 	}
 	off := la & pageMask
-	b := &block{key: c.key, pa: p.pfn<<12 | off, valid: true, nextIP: noIP, otherIP: noIP}
+	b := &block{key: c.key, pa: p.pfn<<12 | off, valid: true, nextIP: noIP, otherIP: noIP, page: p}
 	start := c.allocOps()
 	ops := start
 	pos := off
@@ -344,6 +388,7 @@ func (c *CPU) dropAllCode() {
 	c.unchain = true
 	c.code = codeCache{pages: map[uint64]*codePage{}}
 	c.itlb = [itlbSize]itlbEntry{}
+	c.jumps = [jumpSize]jumpEntry{}
 	c.stats.CodeDrops++
 }
 

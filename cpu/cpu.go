@@ -64,6 +64,7 @@ type CPU struct {
 
 	tlbR, tlbW [tlbSize]tlbEntry
 	itlb       [itlbSize]itlbEntry
+	jumps      [jumpSize]jumpEntry
 	// pfnR and pfnW are the physical page numbers of the entries of tlbR and tlbW, for the taint engine.
 	pfnR, pfnW [tlbSize]uint64
 	track      *tracker // nil if taint is off
