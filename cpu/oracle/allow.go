@@ -113,15 +113,15 @@ var allowances = []allowance{
 		},
 	},
 	{
-		name: "MMX state after a fault of MASKMOVQ",
+		name:   "MMX state after a fault of MASKMOVQ",
 		reason: "AMD's processors enter the MMX state before a page fault of MASKMOVQ; a fault should change nothing (SDM vol. 3A, 6.6).",
-		ops:  []isa.Op{isa.MASKMOVQ},
+		ops:    []isa.Op{isa.MASKMOVQ},
 		explains: func(c *Case, host, emu *Outcome, d Diff) bool {
 			return host.Vector == vectorPF && (d.Field == "fsw" || d.Field == "ftw" || strings.HasPrefix(d.Field, "st"))
 		},
 	},
 	{
-		name: "ModRM of UD0 and UD1",
+		name:   "ModRM of UD0 and UD1",
 		reason: "AMD's processors decode UD0 and UD1 without ModRM, so that no page fault of its fetch is seen (SDM vol. 2B, UD, has it for both).",
 		ops:    []isa.Op{isa.UD0, isa.UD1},
 		explains: func(c *Case, host, emu *Outcome, d Diff) bool {
