@@ -241,7 +241,7 @@ func (c *CPU) SetState(s vcpu.State) error {
 	case c.cr0&cr0PE != 0:
 		c.cpl = uint8(s.Seg[isa.SS].Attr >> vcpu.AttrDPLShift & 3)
 	}
-	c.dropAllCode()
+	c.recycleCode()
 	c.flushAll()
 	c.pagingChanged()
 	c.refresh()

@@ -175,9 +175,12 @@ func (c *CPU) probeWriteSlow(la, size uint64) bool {
 }
 
 // endCanonical raises #GP for an operand that begins at a canonical address and ends at one that is not; that goes
-// before a page fault at its beginning (silicon). State images and other operands that are accessed in pieces are not
+// before a page fault at its beginning (silicon). 80-bit operands are accessed as 8 bytes and 2; state images are not
 // looked at as a whole.
 func (c *CPU) endCanonical(la, size uint64) bool {
+	if size == 10 {
+		size = 8
+	}
 	if c.mmu.mode < paging4 || size&(size-1) != 0 || size == 0 || size > 16 || c.canonical(la+size-1) || !c.canonical(la) {
 		return true
 	}
