@@ -58,7 +58,7 @@ func compareTracking(t *testing.T, c *CPU, ram []byte, r *rand.Rand, mode isa.Mo
 		p = append(p, 0x40|byte(r.IntN(16)))
 	}
 	if r.IntN(2) == 0 {
-		p = append(p, 0x0f)
+		_ = append(p, 0x0f)
 	}
 	in, err := isa.Decode(code[:], mode, c.feat)
 	if err != nil || c.table[in.Op] == nil || in.Row.Attr&isa.System != 0 || in.Op == isa.HLT {
