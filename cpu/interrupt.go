@@ -128,7 +128,7 @@ func (e *exception) describe() string {
 // deliver enters the handler of one event, or raises the fault that stands in the way.
 func (c *CPU) deliver(e *exception) bool {
 	c.ext = 1
-	if e.software && e.vector != VectorDB { // INT1 counts as an external event
+	if e.software && (e.intN || e.vector != VectorDB) { // INT1 counts as an external event, INT 1 does not
 		c.ext = 0
 	}
 	switch {

@@ -11,6 +11,9 @@ const (
 
 // loadSlow serves what misses the TLB: page crossings, first accesses, devices.
 func (c *CPU) loadSlow(la uint64, size uint64) (uint64, bool) {
+	if !c.endCanonical(la, size) {
+		return 0, false
+	}
 	if !c.aligned(la, size, accessRead) {
 		return 0, false
 	}
@@ -58,6 +61,9 @@ func (c *CPU) loadSpan(la, size uint64) (uint64, bool) {
 
 // loadBytes reads any number of bytes; a fault leaves p partly filled.
 func (c *CPU) loadBytes(la uint64, p []byte) bool {
+	if !c.endCanonical(la, uint64(len(p))) {
+		return false
+	}
 	for len(p) > 0 {
 		n := min(8, len(p), int(0x1000-la&pageMask))
 		v, ok := c.loadSpan(la, uint64(n))
@@ -144,7 +150,7 @@ func (c *CPU) storeSpan(la, size, v uint64) bool {
 
 // probeWriteSlow makes sure that size bytes at la, in at most two pages, can be written without a stop.
 func (c *CPU) probeWriteSlow(la, size uint64) bool {
-	if !c.aligned(la, size, accessWrite) {
+	if !c.endCanonical(la, size) || !c.aligned(la, size, accessWrite) {
 		return false
 	}
 	for size > 0 {
@@ -166,6 +172,16 @@ func (c *CPU) probeWriteSlow(la, size uint64) bool {
 	return true
 }
 
+// endCanonical raises #GP for an operand that begins at a canonical address and ends at one that is not; that goes
+// before a page fault at its beginning (silicon). State images and other operands that are accessed in pieces are not
+// looked at as a whole.
+func (c *CPU) endCanonical(la, size uint64) bool {
+	if c.mmu.mode < paging4 || size&(size-1) != 0 || size == 0 || size > 16 || c.canonical(la+size-1) || !c.canonical(la) {
+		return true
+	}
+	return c.notCanonical(la + size - 1)
+}
+
 // aligned raises #AC for a word, doubleword or quadword that is not at a multiple of its size, where alignment is checked (SDM
 // vol. 3A, 6.15, "Interrupt 17"). Page faults go first.
 func (c *CPU) aligned(la, size uint64, acc access) bool {
@@ -176,6 +192,18 @@ func (c *CPU) aligned(la, size uint64, acc access) bool {
 		if _, ok := c.translate(c.wrapLinear(at), acc); !ok {
 			return false
 		}
+	}
+	return c.raiseCode(VectorAC, 0)
+}
+
+// alignedParts raises #AC for an operand of other sizes that is not at a multiple of part: 8 for 80-bit operands, the
+// operand size for x87 state images (SDM vol. 3A, table 6-7). A page fault at its beginning goes first.
+func (c *CPU) alignedParts(la, part uint64, acc access) bool {
+	if c.ctx>>52&3 != privUserAlign || la&(part-1) == 0 {
+		return true
+	}
+	if _, ok := c.translate(la, acc); !ok {
+		return false
 	}
 	return c.raiseCode(VectorAC, 0)
 }

@@ -430,12 +430,12 @@ func fsgsBase(c *CPU, u *uop) bool {
 	if u.Op == isa.RDGSBASE || u.Op == isa.WRGSBASE {
 		seg = isa.GS
 	}
-	reg := u.Args[0].Reg
+	reg, size := u.Args[0].Reg, u.Args[0].Size // prefix 66 does not make it 2
 	if u.Op == isa.RDFSBASE || u.Op == isa.RDGSBASE {
-		c.setReg(reg, u.OpSize, c.seg[seg].Base)
+		c.setReg(reg, size, c.seg[seg].Base)
 		return true
 	}
-	v := c.reg(reg, u.OpSize)
+	v := c.reg(reg, size)
 	if !c.canonical(v) {
 		return c.gp(0)
 	}

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/hybridbridge/emu/core/internal/guests"
 	"github.com/hybridbridge/emu/core/memory"
 	"github.com/hybridbridge/emu/cpu/vcpu"
 	"github.com/klauspost/compress/zstd"
@@ -264,7 +264,7 @@ func TestLoadErrors(t *testing.T) {
 		text string
 	}{
 		{16 << 20, Params{}, ErrNoRoom, "64 MiB of memory would do"},
-		{64 << 20, Params{Initrd: make([]byte, 100<<20)}, ErrNoRoom, "512 MiB of memory would do"},
+		{64 << 20, Params{Initrd: make([]byte, 50<<20)}, ErrNoRoom, "256 MiB of memory would do"},
 		{64 << 20, Params{CommandLine: strings.Repeat("x", 2048)}, ErrCommandLine, "2048 bytes, this kernel takes 2047"},
 		{64 << 20, Params{CommandLine: "a\x00b"}, nil, "zero byte"},
 	} {
@@ -395,10 +395,14 @@ func TestMultiboot(t *testing.T) {
 }
 
 func TestUnpack(t *testing.T) {
-	kernel := makeELF64(0x1000000, emX86_64, load{0xffffffff81000000, 0x1000000, strings.Repeat("kernel text ", 1<<20), 13 << 20})
-	size := le.AppendUint32(nil, uint32(len(kernel)))
+	build := func(n int) (kernel, size []byte) {
+		kernel = makeELF64(0x1000000, emX86_64, load{0xffffffff81000000, 0x1000000, strings.Repeat("kernel text ", n), 13 << 20})
+		return kernel, le.AppendUint32(nil, uint32(len(kernel)))
+	}
+	large, largeSize := build(1 << 20) // more than one block of LZ4
+	kernel, size := build(1 << 16)
 	legacy := []byte("\x02\x21\x4c\x18")
-	for rest := kernel; len(rest) > 0; {
+	for rest := large; len(rest) > 0; {
 		n := min(len(rest), 8<<20)
 		dst := make([]byte, lz4.CompressBlockBound(n))
 		var c lz4.Compressor
@@ -411,7 +415,7 @@ func TestUnpack(t *testing.T) {
 	}
 	enc, _ := zstd.NewWriter(nil)
 	payloads := map[string][]byte{
-		"lz4":  append(legacy, size...),
+		"lz4":  append(legacy, largeSize...),
 		"zstd": append(enc.EncodeAll(kernel, nil), size...),
 	}
 	for name, args := range map[string][]string{
@@ -439,8 +443,12 @@ func TestUnpack(t *testing.T) {
 		if im.Compression() != name {
 			t.Errorf("%s is %q", name, im.Compression())
 		}
+		want := kernel
+		if name == "lz4" {
+			want = large
+		}
 		got, err := im.Unpack()
-		if err != nil || !bytes.Equal(got, kernel) {
+		if err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s: %d bytes, %v", name, len(got), err)
 			continue
 		}
@@ -463,25 +471,13 @@ func TestUnpack(t *testing.T) {
 	}
 }
 
-// kernels returns the Debian kernels that were fetched, or skips.
-func kernels(t *testing.T) []string {
-	dirs := []string{"../../.cache/guests", "/work/main/.cache/guests"}
-	if g := os.Getenv("GUESTS"); g != "" {
-		dirs = []string{g}
-	}
-	for _, d := range dirs {
-		if f, _ := filepath.Glob(filepath.Join(d, "kernels/*/vmlinuz")); len(f) > 0 {
-			return f
-		}
-	}
-	t.Skip("no Debian kernels: neither $GUESTS nor .cache/guests has kernels/*/vmlinuz (make guests fetches them)")
-	return nil
-}
-
 func TestDebianKernels(t *testing.T) {
-	for _, path := range kernels(t) {
-		t.Run(filepath.Base(filepath.Dir(path)), func(t *testing.T) {
-			b, err := os.ReadFile(path)
+	for _, k := range guests.Kernels(t) {
+		t.Run(k.Name, func(t *testing.T) {
+			if !guests.Long() && k.Name != "cloud-6.1" && k.Name != "686" {
+				t.Skip("one kernel of a kind is enough; EMU_LONG is not set")
+			}
+			b, err := os.ReadFile(k.Image)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -489,22 +485,94 @@ func TestDebianKernels(t *testing.T) {
 			base, end := im.Window()
 			t.Logf("%d bit, protocol %#x, %s, window %#x-%#x, %s", im.Bits, im.Protocol(), im.Compression(), base, end, im.Version)
 			layout, err := memory.Disjoint(512<<20, 1<<30, base, end, memory.Options{})
-			if l, err := im.Load(guest(t, layout, err), Params{Initrd: make([]byte, 1<<20)}); err != nil || l.InitrdBase < 1<<30 && im.Bits == 64 {
+			m := guest(t, layout, err)
+			if l, err := im.Load(m, Params{Initrd: make([]byte, 1<<20), Stub: true}); err != nil || !l.Stub || l.InitrdBase < 1<<30 && im.Bits == 64 {
 				t.Errorf("%+v %v", l, err)
 			}
 			d, err := im.Direct()
 			if err != nil {
 				t.Fatal(err)
 			}
-			if l, err := d.Load(flatGuest(t, 256<<20), Params{Initrd: make([]byte, 1<<20)}); err != nil || l.Entry.RIP < 0x100000 {
+			checkRelocations(t, d)
+			checkRandom(t, d)
+			l, err := d.Load(m, Params{Initrd: make([]byte, 1<<20), KeepPhysical: true})
+			if err != nil || l.Stub || im.Bits == 64 && (l.KernelBase != base || l.Shifts.Text == 0 || l.Shifts.Text+l.Shifts.PhysBase != 0) {
 				t.Errorf("%+v %v", l, err)
-			} else {
-				t.Logf("direct entry at %#x, %d segments, kernel %#x-%#x", l.Entry.RIP, len(d.segments), l.KernelBase, l.KernelEnd)
 			}
-			if u, _ := im.Unpack(); !bytes.Contains(u, []byte("Linux version "+strings.Fields(im.Version)[0])) {
+			if u := d.data; !bytes.Contains(u, []byte("Linux version "+strings.Fields(im.Version)[0])) {
 				t.Error("no banner in the unpacked kernel")
 			}
 		})
+	}
+}
+
+// checkRelocations moves a kernel there and back.
+func checkRelocations(t *testing.T, d *Image) {
+	t.Helper()
+	m := flatGuest(t, 256<<20)
+	l, err := d.Load(m, Params{CommandLine: "nokaslr"})
+	if err != nil || l.Shifts != (Shifts{}) || peek(t, m, paramsPlace, 4096)[hdrLoadFlags] != 1 {
+		t.Fatalf("%+v %v", l, err)
+	}
+	_, end := d.Window()
+	span := int(end - l.KernelBase)
+	plain := peek(t, m, l.KernelBase, span)
+	by := uint64(0x2000000)
+	s := Shifts{Text: by}
+	if d.Bits == 64 {
+		s.PhysBase = -by + 0x800000
+	}
+	m = flatGuest(t, 256<<20) // what lies between segments is left alone
+	l, err = d.Load(m, Params{Shifts: &s, CommandLine: "nokaslr"})
+	if err != nil || l.Shifts != s || l.KernelBase != 0x1000000+s.Text+s.PhysBase || peek(t, m, paramsPlace, 4096)[hdrLoadFlags] != 3 {
+		t.Fatalf("%+v %v", l, err)
+	}
+	moved := peek(t, m, l.KernelBase, span)
+	changed := 0
+	for i := 0; i < span; i += 4 {
+		if !bytes.Equal(plain[i:i+4], moved[i:i+4]) {
+			changed++
+		}
+	}
+	entries := (len(d.relocs.add32) + len(d.relocs.sub32) + len(d.relocs.add64)) / 4
+	t.Logf("%d relocations change %d words", entries, changed)
+	if changed < entries*9/10 {
+		t.Error("too few")
+	}
+	if err := d.relocs.relocate(m, d.virt(), l.KernelBase, l.KernelEnd, -by); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(peek(t, m, l.KernelBase, span), plain) {
+		t.Error("it does not come back")
+	}
+}
+
+// checkRandom looks at where seeds put a kernel.
+func checkRandom(t *testing.T, d *Image) {
+	t.Helper()
+	m := flatGuest(t, 1<<30)
+	l := &loader{im: d, m: m, p: Params{Initrd: make([]byte, 30<<20)}}
+	text, phys := map[uint64]int{}, map[uint64]int{}
+	for seed := range uint64(1000) {
+		l.p.Seed, l.s, l.kaslr = seed, newSpace(m), false
+		if err := l.place(); err != nil || !l.kaslr {
+			t.Fatal(err)
+		}
+		base, end := d.Window()
+		text[l.Shifts.Text]++
+		phys[l.phys]++
+		switch at := l.phys + end - base; {
+		case l.phys%l.align() != 0 || l.Shifts.Text%l.align() != 0,
+			at > 1<<30-30<<20, d.Bits == 32 && at > 512<<20,
+			base+l.Shifts.Text+end-base > 1<<30,
+			d.Bits == 64 && l.phys != base+l.Shifts.Text+l.Shifts.PhysBase,
+			d.Bits == 32 && l.phys != base+l.Shifts.Text:
+			t.Fatalf("seed %d: at %#x, %+v", seed, l.phys, l.Shifts)
+		}
+	}
+	t.Logf("1000 seeds: %d text shifts, %d physical addresses", len(text), len(phys))
+	if d.Bits == 64 && len(text) < 300 || len(phys) < 25 {
+		t.Error("too few places")
 	}
 }
 

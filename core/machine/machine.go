@@ -110,9 +110,12 @@ type Machine struct {
 
 	// skipped is guest time that passed without instructions, in ns: guest time is instructions plus skipped.
 	skipped uint64
-	outcome *Outcome // set by a device to end the run
-	console *console
-	regions *regions // to be placed; nil if not or done
+	// idleSince is when the guest fell asleep, at instruction idleAt.
+	idleAt    uint64
+	idleSince clock.Time
+	outcome   *Outcome // set by a device to end the run
+	console   *console
+	regions   *regions // to be placed; nil if not or done
 
 	interrupted atomic.Bool
 	inputEnded  atomic.Bool
@@ -379,6 +382,9 @@ func (m *Machine) takeInput() {
 	}
 }
 
+// idleTooLong is guest time after which a guest that no timer wakes counts as asleep for good.
+const idleTooLong = clock.Time(24 * time.Hour)
+
 // idle passes the time until the next timer, or waits for input if there is none.
 func (m *Machine) idle(ctx context.Context) *Outcome {
 	next := m.queue.Next()
@@ -390,8 +396,14 @@ func (m *Machine) idle(ctx context.Context) *Outcome {
 		return &Outcome{Reason: Idle, Detail: "the guest waits for an interrupt, no timer is set and no input can come"}
 	}
 	now := m.Now()
+	if n := m.cpu.Instructions(); n != m.idleAt {
+		m.idleAt, m.idleSince = n, now
+	}
 	if next != clock.Never && next <= now {
 		return nil
+	}
+	if !waits && now-m.idleSince > idleTooLong {
+		return &Outcome{Reason: Idle, Detail: "a day of guest time has passed without an interrupt that the guest takes"}
 	}
 	if waits {
 		if !m.sleep(ctx, next, now) {

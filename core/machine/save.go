@@ -64,7 +64,7 @@ func (m *Machine) Save(path string) error {
 		Skipped: m.skipped, Layout: m.mem.Ranges(), Drives: m.cfg.Drives,
 		CPU: cpuModel{
 			Features: m.cfg.CPU.Features, Model: m.cfg.CPU.Model, PhysBits: m.cfg.CPU.PhysBits,
-			APICID: m.cfg.CPU.APICID, Seed: m.cfg.CPU.Seed,
+			APICID: m.cfg.CPU.APICID, Seed: m.cfg.Seed,
 		},
 		DebugExit: m.cfg.DebugExit, DebugConsole: m.cfg.DebugConsole != nil,
 		RNG: m.cfg.RNG, VirtioConsole: m.cfg.VirtioConsole != nil,
@@ -109,6 +109,7 @@ func Load(path string, cfg Config) (*Machine, error) {
 	}
 	cfg.Layout = s.Layout
 	cfg.CPU = s.CPU.config()
+	cfg.Seed = s.CPU.Seed
 	cfg.DebugExit, cfg.RNG = s.DebugExit, s.RNG
 	if s.DebugConsole && cfg.DebugConsole == nil {
 		cfg.DebugConsole = io.Discard
