@@ -713,10 +713,18 @@ func trackLeave(c *CPU, u *uop) bool {
 	return true
 }
 
-// Vector moves of 16 bytes.
+// Vector moves of 16 bytes, and what works in lanes.
 
 func trackedVector(u *uop) handler {
 	a, b := &u.Args[0], &u.Args[1]
+	if u.Row.Taint == taint.VerbLane && u.Row.NumArgs() == 2 && len(u.Row.Implicit) == 0 && a.Kind == isa.KindXMM {
+		switch b.Kind {
+		case isa.KindXMM:
+			return trackLaneXX
+		case isa.KindMem:
+			return trackLaneXM
+		}
+	}
 	switch u.Op {
 	case isa.MOVAPS, isa.MOVAPD, isa.MOVUPS, isa.MOVUPD, isa.MOVDQA, isa.MOVDQU:
 	default:
@@ -759,4 +767,40 @@ func trackVectorMX(c *CPU, u *uop) bool {
 	c.setMemTaint(la, 16, c.track.regs.XMM[u.Args[1].Reg&15])
 	c.commitMemory()
 	return true
+}
+
+func trackLaneXX(c *CPU, u *uop) bool {
+	if !u.exec(c, u) {
+		return false
+	}
+	b := &u.Args[1]
+	c.putLanes(u, c.track.regs.XMM[b.Reg&15].Cut(int(b.Size)))
+	return true
+}
+
+func trackLaneXM(c *CPU, u *uop) bool {
+	la := c.ea(u)
+	if !u.exec(c, u) {
+		return false
+	}
+	c.putLanes(u, c.memTaint(la, int(u.Args[1].Size)))
+	return true
+}
+
+// putLanes gives the destination of an instruction that works in lanes its taint, m being that of the source.
+func (c *CPU) putLanes(u *uop, m taint.Mask) {
+	a := &u.Args[0]
+	p := &c.track.regs.XMM[a.Reg&15]
+	size := int(a.Size)
+	all := taint.All(size)
+	if a.Access&isa.Read != 0 {
+		m |= *p & all
+	}
+	if u.Args[1].Size < a.Size {
+		m = m.Spread(size)
+	}
+	if m != 0 && m != all {
+		m = taint.Lanes(m, int(u.Row.Lane), size)
+	}
+	*p = *p&^all | m
 }
