@@ -10,6 +10,7 @@ PACKAGES := qemu-system-x86 qemu-utils debootstrap e2fsprogs cpio gcc libc6-dev 
 .PHONY: build setup test test-unit test-boot test-cpu bench lint check fmt fuzz demo clean
 
 include testdata/guests.mk
+include testdata/snapshots.mk
 
 build: bin/emu
 
