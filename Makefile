@@ -4,10 +4,11 @@ GO       ?= go
 GOFUMPT  := mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.0
 # apt packages that tests and benches need; the program itself needs none.
-PACKAGES := qemu-system-x86 qemu-utils debootstrap e2fsprogs cpio gcc libc6-dev gdb acpica-tools binutils xz-utils zstd
+PACKAGES := qemu-system-x86 qemu-utils debootstrap e2fsprogs busybox-static cpio kmod gcc libc6-dev gdb acpica-tools \
+	binutils gzip xz-utils shellcheck
 
 .DEFAULT_GOAL := build
-.PHONY: build setup test test-unit test-boot test-cpu bench lint check fmt fuzz demo clean
+.PHONY: build setup test test-unit test-boot test-cpu bench demo lint check fmt fuzz clean
 
 include testdata/guests.mk
 include testdata/snapshots.mk
@@ -45,11 +46,24 @@ test-cpu:
 bench: setup build guests-min
 	$(GO) run ./cmd/emubench -guests $(abspath $(GUESTS))
 
-lint:
+# demo boots a Debian VM, saves a snapshot while it runs, shows what is in it, and lets the VM go on from there.
+DEMO := .cache/demo
+demo: setup build guests-min
+	mkdir -p $(DEMO)
+	bin/emu run --kernel $(GUESTS)/kernels/cloud-6.1/vmlinuz --initrd $(GUESTS)/kernels/cloud-6.1/initrd.cpio \
+		--append 'console=ttyS0 quiet emu.show=1' --serial file:$(DEMO)/console \
+		--save $(DEMO)/web.snapshot --save-when 'CHECK ps-aux ok' --stats </dev/null
+	@echo; echo "== what the VM printed up to the snapshot (the end of it):"; sed '/CHECK ps-aux ok/q' $(DEMO)/console | tail -n 25
+	@echo; echo "== the snapshot:"; bin/emu snapshot info $(DEMO)/web.snapshot
+	@echo; echo "== the VM goes on from the snapshot:"
+	bin/emu run --load $(DEMO)/web.snapshot </dev/null | tail -n 12
+
+lint: setup
 	@out=$$($(GO) run $(GOFUMPT) -l .); [ -z "$$out" ] || { echo "gofumpt would change:"; echo "$$out"; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	@.ci/rules
+	shellcheck -x testdata/guests/*.sh testdata/guests/init testdata/guests/emu-root .ci/run .ci/rules
 
 fmt:
 	$(GO) run $(GOFUMPT) -w .

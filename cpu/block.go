@@ -27,6 +27,8 @@ type block struct {
 	stops bool
 	// second is the physical page number of the second page for the one instruction that crosses a page.
 	second uint64
+	// tracked are the handlers that follow taint (track.go), one for each op; nil until they are needed.
+	tracked []handler
 	// steps is the number of handlers to call for all of ops: one less if the last two are fused.
 	steps uint64
 	// next are the blocks that were last seen to follow, with the low 12 bits of the RIP that they were entered by, or
@@ -346,8 +348,11 @@ func (c *CPU) dropAllCode() {
 }
 
 // MemoryWritten tells the CPU that a device or a loader wrote n bytes of RAM at pa: code that was decoded from them is
-// dropped.
+// dropped, and taint too.
 func (c *CPU) MemoryWritten(pa uint64, n int) {
+	if c.track != nil {
+		c.track.shadow.Clear(pa, uint64(n))
+	}
 	for end := pa + uint64(n); pa < end; {
 		step := min(end-pa, 0x1000-pa&pageMask)
 		if p := c.code.pages[pa>>12]; p != nil && p.covers(pa&pageMask, step) {

@@ -51,7 +51,9 @@ type CPU struct {
 	stop stopReason
 	// alone is set while an instruction is executed outside its block and may touch devices and decoded code.
 	alone bool
-	cpl   uint8
+	// tracking says that taint is on and has met something tainted; see track.go.
+	tracking bool
+	cpl      uint8
 	// mode is the decoding mode of the code segment.
 	mode isa.Mode
 	// rights has, for each segment register, bit 0 set if it can be read and bit 1 if it can be written, between 0 and
@@ -65,6 +67,7 @@ type CPU struct {
 	// pfnR and pfnW are the physical page numbers of the entries of tlbR and tlbW, for the taint engine.
 	pfnR, pfnW [tlbSize]uint64
 	track      *tracker // nil if taint is off
+	eventCode  bool     // the last event had an error code
 
 	// seg is changed by setSegment only.
 	seg  [6]vcpu.Segment

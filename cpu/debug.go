@@ -375,6 +375,9 @@ func (c *CPU) Step() vcpu.Exit {
 	return exit
 }
 
+// Halted reports whether the processor sleeps in HLT or MWAIT.
+func (c *CPU) Halted() bool { return c.halted }
+
 // TranslateLinear returns the physical address that the current page tables give for a linear address, whatever the
 // privilege it needs, and changes nothing.
 func (c *CPU) TranslateLinear(la uint64) (pa uint64, ok bool) {

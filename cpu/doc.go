@@ -7,5 +7,6 @@
 // and Run delivers it (interrupt.go).
 //
 // Files are named by topic: alu.go, shift.go, string.go, stack.go, branch.go for integer code; segment.go, paging.go,
-// interrupt.go, task.go, system.go for the rest of volume 3 of the SDM; x87.go, mmx.go, sse.go.
+// interrupt.go, task.go, system.go for the rest of volume 3 of the SDM; x87.go and x87env.go; simd.go, which joins
+// mmx.go and sse*.go, with the meaning of packed operations in packed.go; state.go for FXSAVE and XSAVE.
 package cpu

@@ -5,7 +5,7 @@ import "github.com/hybridbridge/emu/cpu/isa"
 // Handlers of the most frequent vector instructions, by operand form. As those of fast.go they do what the general one
 // does, and call it whenever there is more to it: a TLB miss, a misaligned operand, a unit that is switched off.
 
-// vectorForm is the form of the operands: X is an XMM register, M memory, G a general register.
+// vectorForm is the form of the operands: X is an XMM register, M memory, G a general register, I an immediate.
 type vectorForm uint8
 
 const (
@@ -14,6 +14,7 @@ const (
 	formMX
 	formXG
 	formGX
+	formXI
 )
 
 // vectorKey names a fast handler.
@@ -33,6 +34,8 @@ func fastSIMD(u *uop) handler {
 		key.form, key.size = formXM, b.Size
 	case a.Kind == isa.KindMem && b.Kind == isa.KindXMM:
 		key.form, key.size = formMX, a.Size
+	case a.Kind == isa.KindXMM && b.Kind == isa.KindImm:
+		key.form = formXI
 	case a.Kind == isa.KindXMM && b.Kind == isa.KindReg:
 		key.form, key.size = formXG, b.Size
 	case a.Kind == isa.KindReg && b.Kind == isa.KindXMM:
@@ -90,6 +93,11 @@ var fastVectors = func() map[vectorKey]handler {
 		switch op {
 		case isa.MOVHPS, isa.MOVHPD, isa.INSERTPS, isa.PINSRD, isa.PEXTRD, isa.PINSRB, isa.PINSRW, isa.PEXTRB, isa.PEXTRW,
 			isa.EXTRACTPS, isa.PMOVMSKB, isa.MOVMSKPS, isa.MOVMSKPD, isa.MOVHLPS, isa.MOVLHPS:
+			continue
+		case isa.PSLLW, isa.PSLLD, isa.PSLLQ, isa.PSRLW, isa.PSRLD, isa.PSRLQ, isa.PSRAW, isa.PSRAD:
+			m[vectorKey{op, formXI, 16}] = fastPackedXI(f)
+		case isa.PSLLDQ, isa.PSRLDQ:
+			m[vectorKey{op, formXI, 16}] = fastPackedXI(f)
 			continue
 		}
 		m[vectorKey{op, formXX, 16}] = fastPackedXX(f)
@@ -234,6 +242,17 @@ func fastPackedXX(f func(d, s vector, imm uint8) vector) handler {
 		}
 		d := c.xmmArg(u, 0)
 		*d = f(*d, *c.xmmArg(u, 1), uint8(u.Imm))
+		return true
+	}
+}
+
+func fastPackedXI(f func(d, s vector, imm uint8) vector) handler {
+	return func(c *CPU, u *uop) bool {
+		if !c.sseOn() {
+			return c.slow(u)
+		}
+		d := c.xmmArg(u, 0)
+		*d = f(*d, vector{u.Imm}, uint8(u.Imm))
 		return true
 	}
 }

@@ -14,9 +14,27 @@ func (c *CPU) deliverException() bool {
 	c.halted, c.stepping, c.debug.skip = false, false, false
 	c.pendingDB = 0
 	c.alone = true
-	ok := c.deliverAll(c.exc)
+	var ok bool
+	if c.track == nil {
+		ok = c.deliverAll(c.exc)
+	} else {
+		ok = c.deliverTracked()
+	}
 	c.alone = false
 	c.ext = 0
+	return ok
+}
+
+// deliverTracked is deliverAll with taint on.
+func (c *CPU) deliverTracked() bool {
+	t := c.track
+	level := c.cpl
+	t.quiet = true
+	ok := c.deliverAll(c.exc)
+	t.quiet = false
+	if ok && c.tracking {
+		c.tookEvent(t.regs.Flags, t.regs.GPR[isa.RSP], c.cpl != level, c.eventCode)
+	}
 	return ok
 }
 
@@ -26,6 +44,7 @@ func (c *CPU) deliverAll(e exception) bool {
 		c.accept(&e)
 		c.stop = stopNone
 		if c.deliver(&e) {
+			c.eventCode = e.hasCode
 			return true
 		}
 		if c.stop == stopUnsupported {

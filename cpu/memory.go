@@ -11,6 +11,9 @@ const (
 
 // loadSlow serves what misses the TLB: page crossings, first accesses, devices.
 func (c *CPU) loadSlow(la uint64, size uint64) (uint64, bool) {
+	if !c.aligned(la, size, accessRead) {
+		return 0, false
+	}
 	if off := la & pageMask; off+size > 0x1000 {
 		n := 0x1000 - off
 		lo, ok := c.loadSpan(la, n)
@@ -141,6 +144,9 @@ func (c *CPU) storeSpan(la, size, v uint64) bool {
 
 // probeWriteSlow makes sure that size bytes at la, in at most two pages, can be written without a stop.
 func (c *CPU) probeWriteSlow(la, size uint64) bool {
+	if !c.aligned(la, size, accessWrite) {
+		return false
+	}
 	for size > 0 {
 		n := min(size, 0x1000-la&pageMask)
 		pa, ok := c.translate(la, accessWrite)
@@ -158,6 +164,20 @@ func (c *CPU) probeWriteSlow(la, size uint64) bool {
 		la, size = c.wrapLinear(la+n), size-n
 	}
 	return true
+}
+
+// aligned raises #AC for a word, doubleword or quadword that is not at a multiple of its size, where alignment is checked (SDM
+// vol. 3A, 6.15, "Interrupt 17"). Page faults go first.
+func (c *CPU) aligned(la, size uint64, acc access) bool {
+	if c.ctx>>52&3 != privUserAlign || size > 8 || size&(size-1) != 0 || la&(size-1) == 0 {
+		return true
+	}
+	for _, at := range [2]uint64{la, la + size - 1} {
+		if _, ok := c.translate(c.wrapLinear(at), acc); !ok {
+			return false
+		}
+	}
+	return c.raiseCode(VectorAC, 0)
 }
 
 // wrapLinear keeps linear addresses within 32 bits outside 64-bit mode.

@@ -22,6 +22,9 @@ func (c *CPU) unattend(bit uint32) { c.attention.And(^bit) }
 // without end still reaches its deadline.
 func (c *CPU) Run(deadline uint64) vcpu.Exit {
 	c.until = deadline
+	if c.track != nil && !c.tracking && c.track.regs.Tainted() {
+		c.startTracking()
+	}
 	if c.halted && c.attention.Load()&(attINTR|attNMI|attStop) == 0 {
 		return vcpu.Exit{Reason: vcpu.ExitHalt}
 	}
@@ -86,7 +89,13 @@ func (c *CPU) runBlock(b *block, limit uint64) (exit vcpu.Exit, done bool) {
 			}
 		}
 		c.rip = c.wrapIP(base + uint64(b.size))
-		if u := c.execute(&b.ops[0], b.steps); u != nil {
+		var u *uop
+		if !c.tracking {
+			u = c.execute(&b.ops[0], b.steps)
+		} else {
+			u = c.executeTracked(b)
+		}
+		if u != nil {
 			c.icount += uint64(u.index)
 			return c.stopped(u)
 		}
@@ -141,6 +150,9 @@ func (c *CPU) runPart(b *block, n uint64) (exit vcpu.Exit, done bool) {
 
 // single executes u without what may be fused with it.
 func (c *CPU) single(u *uop) bool {
+	if c.tracking {
+		return c.trackSingle(u)
+	}
 	if u.fused {
 		return c.slow(u)
 	}
@@ -152,6 +164,16 @@ func (c *CPU) single(u *uop) bool {
 func (c *CPU) stopped(u *uop) (exit vcpu.Exit, done bool) {
 	why := c.stop
 	c.stop = stopNone
+	if why == stopTaint { // again, in tracking mode
+		c.startTracking()
+		c.rip = c.next(u)
+		if c.single(u) {
+			c.icount++
+			return exit, false
+		}
+		why = c.stop
+		c.stop = stopNone
+	}
 	if why == stopAlone {
 		c.alone = true
 		c.rip = c.next(u)
@@ -163,6 +185,11 @@ func (c *CPU) stopped(u *uop) (exit vcpu.Exit, done bool) {
 		}
 		why = c.stop
 		c.stop = stopNone
+		if why == stopTaint {
+			c.startTracking()
+			c.stop = stopAlone
+			return c.stopped(u)
+		}
 	}
 	switch why {
 	case stopFault:

@@ -202,7 +202,10 @@ func (c *CPU) selectorFault(vector uint8, sel uint16) bool {
 
 // loadSegment loads ES, SS, DS, FS or GS by selector (SDM vol. 2, MOV; vol. 3A, 5.6, 5.7).
 func (c *CPU) loadSegment(reg uint8, sel uint16) bool {
-	s, ok := c.segmentFor(reg, sel, c.cpl, VectorGP)
+	s, ok := c.realSegment(reg, sel), true
+	if c.protected() {
+		s, ok = c.segmentFor(reg, sel, c.cpl, VectorGP)
+	}
 	if !ok {
 		return false
 	}
@@ -213,12 +216,9 @@ func (c *CPU) loadSegment(reg uint8, sel uint16) bool {
 	return true
 }
 
-// segmentFor makes the checks of loading a data or stack segment register at a privilege level and returns what it will
+// segmentFor makes the checks of loading a data or stack segment register by descriptor at a privilege level and returns what it will
 // hold. vector is that of type and privilege violations: #GP, or #TS in a task switch.
 func (c *CPU) segmentFor(reg uint8, sel uint16, cpl, vector uint8) (s vcpu.Segment, ok bool) {
-	if !c.protected() {
-		return c.realSegment(reg, sel), true
-	}
 	if null(sel) {
 		if reg != isa.SS {
 			return vcpu.Segment{Selector: sel}, true
@@ -446,7 +446,7 @@ func lldt(c *CPU, u *uop) bool {
 	if !ok {
 		return false
 	}
-	if !found || !d.system() || d.kind() != typeLDT {
+	if !found || !d.system() || d.kind() != typeLDT || d.high>>40&0x1f != 0 {
 		return c.selectorFault(VectorGP, sel)
 	}
 	if !d.present() {
@@ -477,7 +477,8 @@ func ltr(c *CPU, u *uop) bool {
 	if !ok {
 		return false
 	}
-	if !found || !d.system() || d.kind() != typeTSS && (d.kind() != typeTSS16 || c.longMode()) {
+	if !found || !d.system() || d.kind() != typeTSS && (d.kind() != typeTSS16 || c.longMode()) ||
+		d.high>>40&0x1f != 0 {
 		return c.selectorFault(VectorGP, sel)
 	}
 	if !d.present() {

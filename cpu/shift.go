@@ -160,13 +160,20 @@ func doubleShift(op doubleOp) handler {
 }
 
 // shld shifts bits of b into a from below. With a 16-bit operand and a count over 16, which the manual leaves
-// undefined, b follows itself.
+// undefined, b follows itself and CF is cleared; from 16 on, OF equals CF.
 func (f *lazyFlags) shld(a, b, n uint64, size uint8) uint64 {
 	if size == 2 {
 		x := a&0xffff<<32 | b&0xffff<<16 | b&0xffff
 		r := x << n >> 32 & 0xffff
 		cf := x << n >> 48 & 1
-		f.shifted(r, cf, cf^r>>15, 2)
+		of := cf ^ r>>15
+		if n > 16 {
+			cf = 0
+		}
+		if n >= 16 {
+			of = cf
+		}
+		f.shifted(r, cf, of, 2)
 		return r
 	}
 	width := uint64(size) * 8
@@ -178,12 +185,16 @@ func (f *lazyFlags) shld(a, b, n uint64, size uint8) uint64 {
 	return r
 }
 
-// shrd shifts bits of b into a from above.
+// shrd shifts bits of b into a from above; with a count over 16 for a 16-bit operand, see shld, CF is cleared.
 func (f *lazyFlags) shrd(a, b, n uint64, size uint8) uint64 {
 	if size == 2 {
 		x := b&0xffff<<32 | b&0xffff<<16 | a&0xffff
 		r := x >> n & 0xffff
-		f.shifted(r, x>>(n-1)&1, (r^r<<1)>>15&1, 2)
+		cf := x >> (n - 1) & 1
+		if n > 16 {
+			cf = 0
+		}
+		f.shifted(r, cf, (r^r<<1)>>15&1, 2)
 		return r
 	}
 	width := uint64(size) * 8

@@ -1,6 +1,8 @@
 package cpu
 
 import (
+	"math/bits"
+
 	"github.com/hybridbridge/emu/cpu/isa"
 	"github.com/hybridbridge/emu/cpu/softfloat"
 )
@@ -250,23 +252,31 @@ func (c *CPU) x87Load(u *uop, i int, integer bool) (x x87Operand, ok bool) {
 
 // widen64 and widen32 widen without raising anything and without quieting a NaN.
 func widen64(v uint64) x87Operand {
-	if v&(0x7ff<<52) == 0x7ff<<52 {
-		return x87Operand{v: softfloat.F80{Mant: v<<11 | 1<<63, SE: uint16(v>>63)<<15 | 0x7fff}}
+	sign := uint16(v >> 63 << 15)
+	switch e := uint16(v >> 52 & 0x7ff); {
+	case e == 0x7ff:
+		return x87Operand{v: softfloat.F80{Mant: v<<11 | 1<<63, SE: sign | 0x7fff}}
+	case e != 0:
+		return x87Operand{v: softfloat.F80{Mant: v<<11 | 1<<63, SE: sign | e + 16383 - 1023}}
+	case v<<1 == 0:
+		return x87Operand{v: softfloat.F80{SE: sign}}
 	}
-	var e softfloat.Env
-	e.Masks = softfloat.AllFlags
-	r := e.F64ToF80(v)
-	return x87Operand{r, e.Flags&softfloat.Denormal != 0}
+	n := uint(bits.LeadingZeros64(v << 11))
+	return x87Operand{softfloat.F80{Mant: v << 11 << n, SE: sign | uint16(16383-1022-n)}, true}
 }
 
 func widen32(v uint32) x87Operand {
-	if v&(0xff<<23) == 0xff<<23 {
-		return x87Operand{v: softfloat.F80{Mant: uint64(v)<<40 | 1<<63, SE: uint16(v>>31)<<15 | 0x7fff}}
+	sign := uint16(v >> 31 << 15)
+	switch e := uint16(v >> 23 & 0xff); {
+	case e == 0xff:
+		return x87Operand{v: softfloat.F80{Mant: uint64(v)<<40 | 1<<63, SE: sign | 0x7fff}}
+	case e != 0:
+		return x87Operand{v: softfloat.F80{Mant: uint64(v)<<40 | 1<<63, SE: sign | e + 16383 - 127}}
+	case v<<1 == 0:
+		return x87Operand{v: softfloat.F80{SE: sign}}
 	}
-	var e softfloat.Env
-	e.Masks = softfloat.AllFlags
-	r := e.F32ToF80(v)
-	return x87Operand{r, e.Flags&softfloat.Denormal != 0}
+	n := uint(bits.LeadingZeros64(uint64(v) << 40))
+	return x87Operand{softfloat.F80{Mant: uint64(v) << 40 << n, SE: sign | uint16(16383-126-n)}, true}
 }
 
 // isNaN80 reports whether v is a NaN or an encoding that no longer has a meaning.
@@ -491,38 +501,30 @@ func fld(c *CPU, u *uop) bool {
 		}
 		return true
 	}
-	la, ok := c.address(u, a.Size, false)
+	x, ok := c.x87Load(u, 0, false)
 	if !ok {
 		return false
 	}
-	if a.Size == 10 {
-		v, ok := c.loadF80(la)
-		if ok {
-			f.sw &^= x87C1
-			c.x87Push(v)
-		}
-		return ok
-	}
-	v, ok := c.load(la, a.Size)
-	if !ok {
-		return false
-	}
-	e := c.x87Env()
-	if !f.empty(7) {
-		c.x87Push(softfloat.F80{})
+	f.sw &^= x87C1
+	if a.Size == 10 || !f.empty(7) {
+		c.x87Push(x.v)
 		return true
 	}
-	var r softfloat.F80
-	if a.Size == 8 {
-		r = e.F64ToF80(v)
-	} else {
-		r = e.F32ToF80(uint32(v))
+	const quiet = 1 << 62
+	switch {
+	case x.denormal:
+		// Though unmasked, the denormal exception does not keep the number from being loaded.
+		f.sw |= uint16(softfloat.Denormal)
+		f.summarize()
+	case isNaN80(x.v) && x.v.Mant&quiet == 0:
+		f.sw |= uint16(softfloat.Invalid)
+		f.summarize()
+		if f.cw&uint16(softfloat.Invalid) == 0 {
+			return true
+		}
+		x.v.Mant |= quiet
 	}
-	// An unmasked denormal exception does not keep the number from being loaded.
-	c.x87Raised(false)
-	if e.Flags&^e.Masks&softfloat.Invalid == 0 {
-		f.push(r)
-	}
+	f.push(x.v)
 	return true
 }
 

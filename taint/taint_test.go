@@ -161,8 +161,8 @@ func TestUntaintedMemoryCostsNothing(t *testing.T) {
 	s := NewShadow(nil)
 	s.Mark(0, 1<<20)
 	s.Clear(0, 1<<20)
-	if len(s.pages) != 0 || s.Bytes() != 0 {
-		t.Errorf("%d pages kept for %d bytes", len(s.pages), s.Bytes())
+	if s.pages != 0 || s.Bytes() != 0 {
+		t.Errorf("%d pages kept for %d bytes", s.pages, s.Bytes())
 	}
 	if n := testing.AllocsPerRun(100, func() { s.Clear(0, 1<<30); s.Get(123, 8) }); n != 0 {
 		t.Errorf("%v allocations", n)

@@ -45,8 +45,10 @@ const (
 	maxE820 = 128
 
 	loadedHigh    = 1 << 0 // loadflags
+	kaslrFlag     = 1 << 1
 	xlfKernel64   = 1 << 0 // xloadflags
 	xlfAbove4G    = 1 << 1
+	xlf5Level     = 1<<5 | 1<<6 // knows 5-level paging, and has it enabled
 	entry64Offset = 0x200
 )
 

@@ -8,6 +8,8 @@ import (
 	"io"
 
 	"github.com/hybridbridge/emu/core/memory"
+	"github.com/hybridbridge/emu/cpu"
+	"github.com/hybridbridge/emu/cpu/isa"
 	"github.com/hybridbridge/emu/cpu/vcpu"
 	"github.com/hybridbridge/emu/snapshots/native"
 )
@@ -17,8 +19,26 @@ type saved struct {
 	Skipped uint64
 	Layout  []memory.Range
 	Drives  []Drive
+	// CPU is the processor's model.
+	CPU cpuModel
 	// DebugExit and DebugConsole are part of what the guest sees.
 	DebugExit, DebugConsole, RNG, VirtioConsole bool
+	// Regions are still to be placed, of a kernel that has just started.
+	Regions *regions
+}
+
+// cpuModel is what the guest sees of the processor's model.
+type cpuModel struct {
+	Features isa.FeatureSet
+	Model    cpu.Model
+	PhysBits uint8
+	APICID   uint8
+	Seed     uint64
+}
+
+// config returns the processor's configuration, but for what it is connected to.
+func (c cpuModel) config() cpu.Config {
+	return cpu.Config{Features: c.Features, Model: c.Model, PhysBits: c.PhysBits, APICID: c.APICID, Seed: c.Seed}
 }
 
 // ErrSnapshot is wrapped by errors about a snapshot that does not fit the machine.
@@ -41,8 +61,13 @@ func (m *Machine) Save(path string) error {
 	}
 	err := add("machine", saved{
 		Skipped: m.skipped, Layout: m.mem.Ranges(), Drives: m.cfg.Drives,
+		CPU: cpuModel{
+			Features: m.cfg.CPU.Features, Model: m.cfg.CPU.Model, PhysBits: m.cfg.CPU.PhysBits,
+			APICID: m.cfg.CPU.APICID, Seed: m.cfg.CPU.Seed,
+		},
 		DebugExit: m.cfg.DebugExit, DebugConsole: m.cfg.DebugConsole != nil,
 		RNG: m.cfg.RNG, VirtioConsole: m.cfg.VirtioConsole != nil,
+		Regions: m.regions,
 	})
 	err = errors.Join(err, add("cpu", m.cpu.State()))
 	for _, d := range m.board.stateful {
@@ -75,6 +100,7 @@ func Load(path string, cfg Config) (*Machine, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	cfg.Layout = s.Layout
+	cfg.CPU = s.CPU.config()
 	cfg.DebugExit, cfg.RNG = s.DebugExit, s.RNG
 	if s.DebugConsole && cfg.DebugConsole == nil {
 		cfg.DebugConsole = io.Discard
@@ -122,6 +148,9 @@ func (m *Machine) restore(f *native.File, s saved) error {
 		}
 	}
 	m.skipped = s.Skipped
+	if m.regions = s.Regions; m.regions != nil {
+		m.regions.arm(m.cpu)
+	}
 	if err := m.cpu.SetState(state); err != nil {
 		return fmt.Errorf("%w: %w", ErrSnapshot, err)
 	}

@@ -175,7 +175,7 @@ const (
 func (m *Machine) wireVirtio() error {
 	b := &m.board
 	if m.cfg.RNG {
-		if err := m.plug(rngSlot, virtio.NewRNG("virtio-rng0", m.mem, m.cfg.CPU.Seed)); err != nil {
+		if err := m.plug(rngSlot, virtio.NewRNG("virtio-rng0", m.mem, m.cfg.Seed)); err != nil {
 			return err
 		}
 	}
@@ -218,12 +218,16 @@ func (m *Machine) plug(slot int, d virtioDevice) error {
 }
 
 // DisjointLayout places size bytes of RAM from the physical address above, and below it only what kernel needs where
-// its image is (DESIGN: the disjoint layout).
-func DisjointLayout(kernel []byte, size, above uint64) ([]memory.Range, error) {
+// its image is (DESIGN: the disjoint layout): at shifts, or where it was linked if that is nil. Config needs KeepPhysical
+// with it, since a kernel at a random physical address leaves its place.
+func DisjointLayout(kernel []byte, size, above uint64, shifts *boot.Shifts) ([]memory.Range, error) {
 	image, err := boot.Parse(kernel)
 	if err != nil {
 		return nil, err
 	}
 	base, end := image.Window()
+	if shifts != nil {
+		base, end = image.PhysicalAt(*shifts)
+	}
 	return memory.Disjoint(size, above, base, end, memory.Options{})
 }

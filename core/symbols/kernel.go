@@ -128,13 +128,20 @@ const (
 
 // FromKallsyms finds and reads the kallsyms tables in an unpacked kernel.
 func FromKallsyms(b []byte) (*Table, error) {
+	word := 8
+	if len(b) > 4 && b[0] == 0x7f && b[4] == 1 {
+		word = 4
+	}
+	return FromMemory(b, word)
+}
+
+// FromMemory is FromKallsyms for a piece of memory that holds a running kernel of that word size, 4 or 8 bytes. Its symbols are
+// where the kernel runs. b must be aligned as it was in memory.
+func FromMemory(b []byte, word int) (*Table, error) {
 	if len(b) > math.MaxInt32 {
 		return nil, fmt.Errorf("kallsyms: %d bytes are too many for a kernel", len(b))
 	}
-	k := &kallsyms{b: b, word: 8, fuel: searchFuel}
-	if len(b) > 4 && b[0] == 0x7f && b[4] == 1 {
-		k.word = 4
-	}
+	k := &kallsyms{b: b, word: word, fuel: searchFuel}
 	// Digits occur in symbols but never need a token of their own, so each stands for itself, in order.
 	digits := []byte("0\x001\x002\x003\x004\x005\x006\x007\x008\x009\x00")
 	for from := 0; ; {
