@@ -7,8 +7,8 @@ import (
 
 // Copy reads all the memory of a snapshot in ascending order and hands it to put in pieces of at most 1 MiB; first and
 // last mark those at the ends of a range. What was not saved reads as zero. progress, unless nil, is told after each piece how
-// many bytes are done. The slice is valid until put returns.
-func Copy(s Snapshot, progress func(done uint64), put func(p []byte, pa uint64, first, last bool) error) error {
+// many bytes are done; its error ends the copying. The slice is valid until put returns.
+func Copy(s Snapshot, progress func(done uint64) error, put func(p []byte, pa uint64, first, last bool) error) error {
 	buf := make([]byte, 1<<20)
 	done := uint64(0)
 	for _, r := range s.Ranges() {
@@ -24,7 +24,9 @@ func Copy(s Snapshot, progress func(done uint64), put func(p []byte, pa uint64, 
 			}
 			off += uint64(len(p))
 			if done += uint64(len(p)); progress != nil {
-				progress(done)
+				if err := progress(done); err != nil {
+					return err
+				}
 			}
 		}
 	}

@@ -13,7 +13,7 @@ const page = 4096
 // Write writes a snapshot as an ELF64 core file of the form that QEMU writes without paging: notes for the processors that
 // have state, then those of notes that are not about processors, then the memory. What the source has not saved is
 // written as zeroes. progress, unless nil, is told how many bytes of memory are done.
-func Write(w io.Writer, s snapshots.Snapshot, notes []snapshots.Note, progress func(done uint64)) error {
+func Write(w io.Writer, s snapshots.Snapshot, notes []snapshots.Note, progress func(done uint64) error) error {
 	le := binary.LittleEndian
 	var n []byte
 	for i, c := range s.CPUs() {

@@ -198,6 +198,24 @@ func checked[T snapshots.Snapshot](s T, err error) (snapshots.Snapshot, error) {
 	return s, nil
 }
 
+// RawHoles returns the holes that a raw snapshot may have on known machines, for Options.Hole; none if it is of another
+// format, or too small to have one.
+func RawHoles(s snapshots.Snapshot) []snapshots.Range {
+	f, ok := As[*raw.File](s)
+	if !ok || f.Hole().Size > 0 {
+		return nil
+	}
+	ranges := f.Ranges()
+	end := ranges[len(ranges)-1].Base + ranges[len(ranges)-1].Size
+	var holes []snapshots.Range
+	for _, start := range raw.HoleStarts {
+		if end > start {
+			holes = append(holes, snapshots.Range{Base: start, Size: raw.HoleEnd - start})
+		}
+	}
+	return holes
+}
+
 // Writable are the formats that Write writes.
 var Writable = []string{"native", "elf", "lime", "raw"}
 
@@ -216,7 +234,7 @@ func FormatOf(path string) string {
 
 // Write writes a snapshot under path in one of the formats of Writable. The file appears complete or not at all. notes
 // replaces those of s that are not about processors. progress, unless nil, is told how many bytes of memory are done.
-func Write(path, format string, s snapshots.Snapshot, notes []snapshots.Note, progress func(done uint64)) (err error) {
+func Write(path, format string, s snapshots.Snapshot, notes []snapshots.Note, progress func(done uint64) error) (err error) {
 	if !slices.Contains(Writable, format) {
 		return fmt.Errorf("cannot write format %q (can: %s)", format, strings.Join(Writable, ", "))
 	}

@@ -97,7 +97,7 @@ func (f *File) Mapping(pa uint64) (offset int64, length uint64, ok bool) {
 func (f *File) Close() error { return nil }
 
 // Write writes the memory of a snapshot. progress, unless nil, is told how many bytes are done.
-func Write(w io.Writer, s snapshots.Snapshot, progress func(done uint64)) error {
+func Write(w io.Writer, s snapshots.Snapshot, progress func(done uint64) error) error {
 	ranges := s.Ranges()
 	return snapshots.Copy(s, progress, func(p []byte, _ uint64, first, _ bool) error {
 		if first {

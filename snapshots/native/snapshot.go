@@ -20,7 +20,7 @@ type foreign struct {
 
 // FromSnapshot writes a snapshot of another format under path. A file made so holds memory, registers and notes; no
 // machine can go on from it. What the source has not saved is written as zeroes.
-func FromSnapshot(path string, from snapshots.Snapshot, notes []snapshots.Note, progress func(done uint64)) error {
+func FromSnapshot(path string, from snapshots.Snapshot, notes []snapshots.Note, progress func(done uint64) error) error {
 	j, err := json.Marshal(foreign{from.CPUs(), notes})
 	if err != nil {
 		return err
@@ -32,7 +32,9 @@ func FromSnapshot(path string, from snapshots.Snapshot, notes []snapshots.Note, 
 	done := uint64(0)
 	return Write(path, h, func(p []byte, pa uint64) error {
 		if done += uint64(len(p)); progress != nil {
-			progress(done)
+			if err := progress(done); err != nil {
+				return err
+			}
 		}
 		return snapshots.ReadZeroed(from, p, pa)
 	})

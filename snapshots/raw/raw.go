@@ -85,7 +85,7 @@ type Target interface {
 
 // Write writes a snapshot padded, so that offsets are addresses. Zero pages are left out, and read as zero. progress,
 // unless nil, is told how many bytes of memory are done.
-func Write(w Target, s snapshots.Snapshot, progress func(done uint64)) error {
+func Write(w Target, s snapshots.Snapshot, progress func(done uint64) error) error {
 	end := uint64(0)
 	for _, r := range s.Ranges() {
 		end = max(end, r.Base+r.Size)

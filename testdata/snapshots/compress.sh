@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 #
 # compress.sh NAME - makes of $SNAPSHOTS/NAME/mem.elf what QEMU can't: kdump files by Debian's makedumpfile, with zlib,
-# lzo, snappy and zstd, one with a dump level (free and zero pages left out), one flattened.  The VMCOREINFO that
-# makedumpfile asks for comes from mem.raw, at the address that the guest's /sys/kernel/vmcoreinfo named.
+# lzo and stored pages, and a flattened one with a dump level (zero, cache, user and free pages left out).  $EMU is
+# the program, which finds the VMCOREINFO that makedumpfile asks for.
 
 # shellcheck source=SCRIPTDIR/../guests/apt.sh
 . "$(dirname "$0")/../guests/apt.sh"
 need dpkg-deb
 dir=${SNAPSHOTS:?}/$1
-[[ -r $dir/mem.elf && -r $dir/mem.raw && -r $dir/truth ]] || die "$dir lacks mem.elf, mem.raw or truth; see dump.sh"
+[[ -r $dir/mem.elf ]] || die "$dir lacks mem.elf; see dump.sh"
 
 root=$SNAPSHOTS/makedumpfile
 if [[ ! -x $root/usr/bin/makedumpfile ]]; then
@@ -21,13 +21,15 @@ if [[ ! -x $root/usr/bin/makedumpfile ]]; then
 fi
 mkdumpfile() {
   LD_LIBRARY_PATH=$root/usr/lib/x86_64-linux-gnu:$root/lib/x86_64-linux-gnu "$root/usr/bin/makedumpfile" \
-    --message-level 4 -i "$dir/vmcoreinfo" "$@"
+    --message-level 4 "$@"
 }
-read -r _ at size < <(grep '^vmcoreinfo ' "$dir/truth")
-dd if="$dir/mem.raw" bs=1 skip=$((at + 24)) count=$((16#$size - 24)) status=none | tr -d '\0' >"$dir/vmcoreinfo"
-for kind in c:zlib l:lzo p:snappy z:zstd; do
-  rm -f "$dir/mem.makedumpfile-${kind#*:}"
-  mkdumpfile "-${kind%:*}" -d 0 "$dir/mem.elf" "$dir/mem.makedumpfile-${kind#*:}" ||
-    note "this makedumpfile writes no ${kind#*:}"
+# makedumpfile 1.7.2 does not read QEMU's ELF files; what emu makes of them it does.
+rm -f "$dir"/mem.makedumpfile-*
+"${EMU:?}" snapshot convert --vmcoreinfo --format elf "$dir/mem.elf" "$dir/plain.elf"
+# Debian's makedumpfile is built without zstd: pages that it should compress so are stored.
+for kind in c:zlib l:lzo z:stored; do
+  mkdumpfile "-${kind%:*}" -d 0 "$dir/plain.elf" "$dir/mem.makedumpfile-${kind#*:}"
 done
-mkdumpfile -l -d 31 -F "$dir/mem.elf" >"$dir/mem.makedumpfile-flat"
+mkdumpfile -l -d 31 -F "$dir/plain.elf" >"$dir/mem.makedumpfile-flat"
+rm -f "$dir/plain.elf"
+chmod go+r "$dir"/mem.makedumpfile-*
