@@ -240,7 +240,7 @@ func fromRoot(a AddressSpace) *Kernel {
 
 // Bounds of the kernel's image. Real ones have less than 100 MiB. On i386 the rest of memory follows it in the same map.
 const (
-	maxImage   = 256 << 20
+	maxImage   = 128 << 20
 	maxImage32 = 64 << 20
 )
 
@@ -289,6 +289,9 @@ func kernelImage(a AddressSpace, text uint64) (image []byte, base uint64) {
 	return image, base
 }
 
+// maxRoots bounds how many different tables search follows: a real machine has a few, and each may cost reading an image.
+const maxRoots = 64
+
 // search looks for the page tables of a 64-bit kernel in all memory: a page whose last entry leads to a table whose entry
 // 510 leads to the kernel map.
 func search(s snapshots.Snapshot) (*Kernel, error) {
@@ -326,6 +329,9 @@ func search(s snapshots.Snapshot) (*Kernel, error) {
 						found = better(found, k)
 					}
 					continue
+				}
+				if len(seen) >= maxRoots {
+					return found, nil
 				}
 				seen[next] = nil
 				for _, form := range []Form{Level4, Level5} {

@@ -8,12 +8,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sort"
 	"testing"
 
 	"github.com/hybridbridge/emu/snapshots"
 )
 
-// Memory is a snapshot made of byte slices.
+// Memory is a snapshot made of byte slices, in ascending order.
 type Memory struct {
 	Pieces []Piece
 	CPU    []snapshots.CPU
@@ -49,16 +50,13 @@ func (m *Memory) Close() error { return nil }
 
 // ReadPhysical implements snapshots.Reader.
 func (m *Memory) ReadPhysical(p []byte, pa uint64) error {
-next:
 	for len(p) > 0 {
-		for _, x := range m.Pieces {
-			if pa >= x.Base && pa-x.Base < uint64(len(x.Data)) {
-				n := copy(p, x.Data[pa-x.Base:])
-				p, pa = p[n:], pa+uint64(n)
-				continue next
-			}
+		i := sort.Search(len(m.Pieces), func(i int) bool { return m.Pieces[i].Base+uint64(len(m.Pieces[i].Data)) > pa })
+		if i == len(m.Pieces) || pa < m.Pieces[i].Base {
+			return snapshots.ErrNoMemory
 		}
-		return snapshots.ErrNoMemory
+		n := copy(p, m.Pieces[i].Data[pa-m.Pieces[i].Base:])
+		p, pa = p[n:], pa+uint64(n)
 	}
 	return nil
 }
