@@ -13,6 +13,7 @@ require (
 require github.com/creack/pty v1.1.24 // indirect
 
 require (
+	github.com/anchore/go-lzo github.com/anchore/go-lzo
 	github.com/fatih/color v1.13.0 // indirect
 	github.com/hashicorp/go-hclog v1.6.3
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
