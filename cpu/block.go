@@ -85,6 +85,7 @@ type codePage struct {
 type codeCache struct {
 	pages map[uint64]*codePage // by physical page number
 	ops   int
+	spare []*codePage // empty ones
 	arena []uop
 }
 
@@ -158,7 +159,7 @@ func (c *CPU) lookup() *block {
 			c.gp(0)
 			return nil
 		}
-		la = c.wrapLinear(c.seg[isa.CS].Base + c.rip)
+		la = (c.seg[isa.CS].Base + c.rip) & 0xffffffff
 	}
 	return c.lookupPage(la)
 }
@@ -196,8 +197,7 @@ func (c *CPU) lookupSlow(la uint64) *block {
 			c.notImplemented("instruction fetch from %#x, where there is no memory (linear address %#x)", pa, la)
 			return nil
 		}
-		p = &codePage{pfn: pa >> 12, host: host}
-		c.code.pages[p.pfn] = p
+		p = c.newCodePage(pa>>12, host)
 		c.forbidWrites(host)
 	}
 	c.itlb[la>>12&itlbMask] = itlbEntry{tag: la>>12 | c.ctx, page: p}
@@ -326,8 +326,7 @@ func (c *CPU) coverSecond(b *block, n uint64) {
 	p := c.code.pages[pfn]
 	if p == nil {
 		host, _ := c.mem.Page(pfn << 12)
-		p = &codePage{pfn: pfn, host: host}
-		c.code.pages[pfn] = p
+		p = c.newCodePage(pfn, host)
 		c.forbidWrites(host)
 	}
 	p.cover(0, n)
@@ -390,6 +389,35 @@ func (c *CPU) dropAllCode() {
 	c.itlb = [itlbSize]itlbEntry{}
 	c.jumps = [jumpSize]jumpEntry{}
 	c.stats.CodeDrops++
+}
+
+// recycleCode is dropAllCode for when no block is running: the memory of blocks is used again, which makes SetState cheap
+// enough to be called for every few instructions.
+func (c *CPU) recycleCode() {
+	arena, spare := c.code.arena, c.code.spare
+	for _, p := range c.code.pages {
+		if len(spare) < 8 {
+			p.index, p.bytes = [4096]uint16{}, [64]uint64{}
+			spare = append(spare, p)
+		}
+	}
+	c.dropAllCode()
+	c.code.arena, c.code.spare = arena[:0], spare
+}
+
+// newCodePage makes a page known to the cache.
+func (c *CPU) newCodePage(pfn uint64, host *[4096]byte) *codePage {
+	var p *codePage
+	if n := len(c.code.spare); n > 0 {
+		p = c.code.spare[n-1]
+		c.code.spare = c.code.spare[:n-1]
+		p.blocks, p.crossing = p.blocks[:0], nil
+	} else {
+		p = new(codePage)
+	}
+	p.pfn, p.host = pfn, host
+	c.code.pages[pfn] = p
+	return p
 }
 
 // MemoryWritten tells the CPU that a device or a loader wrote n bytes of RAM at pa: code that was decoded from them is

@@ -426,8 +426,15 @@ func loadFarPointer(c *CPU, u *uop) bool {
 	return true
 }
 
-func sldt(c *CPU, u *uop) bool { return c.write(u, 0, uint64(c.ldtr.Selector)) }
-func str(c *CPU, u *uop) bool  { return c.write(u, 0, uint64(c.tr.Selector)) }
+func sldt(c *CPU, u *uop) bool { return c.writeSelector(u, c.ldtr.Selector) }
+func str(c *CPU, u *uop) bool  { return c.writeSelector(u, c.tr.Selector) }
+
+func (c *CPU) writeSelector(u *uop, sel uint16) bool {
+	if c.hidden() {
+		return c.gp(0)
+	}
+	return c.write(u, 0, uint64(sel))
+}
 
 // lldt loads the local descriptor table (SDM vol. 2, LLDT).
 func lldt(c *CPU, u *uop) bool {

@@ -3,6 +3,7 @@ package cpu
 import (
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/hybridbridge/emu/cpu/isa"
@@ -167,7 +168,7 @@ func (b *sysRig) long() {
 	b.setState(func(s *vcpu.State) {
 		s.CR0 = cr0PG | cr0PE | cr0WP | cr0NE | cr0ET
 		s.CR3 = atTables
-		s.CR4 = cr4PAE | cr4PGE | cr4FSGSBASE
+		s.CR4 = cr4PAE | cr4PGE | cr4FSGSBASE&b.c.cr4Allowed()
 		s.MSR.EFER = eferLME | eferLMA | eferNXE | eferSCE
 		for i := range s.Seg {
 			s.Seg[i] = seg(selData)
@@ -179,6 +180,8 @@ func (b *sysRig) long() {
 		s.GPR[isa.RSP] = topKernel
 		s.RIP = atCode
 		s.RFLAGS = 2
+		s.Halted = false
+		s.DR[6], s.DR[7] = dr6Fixed, dr7Fixed
 	})
 }
 
@@ -209,6 +212,8 @@ func (b *sysRig) protected32() {
 		s.GPR[isa.RSP] = topKernel
 		s.RIP = atCode
 		s.RFLAGS = 2
+		s.Halted = false
+		s.DR[6], s.DR[7] = dr6Fixed, dr7Fixed
 	})
 }
 
@@ -227,6 +232,8 @@ func (b *sysRig) real() {
 		s.GPR[isa.RSP] = topKernel
 		s.RIP = atCode
 		s.RFLAGS = 2
+		s.Halted = false
+		s.DR[6], s.DR[7] = dr6Fixed, dr7Fixed
 	})
 }
 
@@ -358,3 +365,5 @@ func le(v uint64, n int) string {
 	}
 	return s
 }
+
+func newRandom(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }

@@ -46,8 +46,8 @@ type tracker struct {
 	quiet bool
 
 	// What the instruction in progress will do, from follow until commit.
-	reg  [24]regEffect
-	mem  [20]memEffect
+	reg  [32]regEffect
+	mem  [64]memEffect
 	nreg int
 	nmem int
 

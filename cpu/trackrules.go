@@ -325,6 +325,7 @@ func (c *CPU) followShift(u *uop) {
 		return
 	}
 	if count == 0 {
+		c.setTaint(u, a, m) // the upper half of a 32-bit register is cleared all the same
 		return
 	}
 	before := m

@@ -202,6 +202,10 @@ func (s *Shadow) Copy(dst, src, n uint64) {
 		s.Clear(dst, n)
 		return
 	}
+	if (dst|src|n)%8 == 0 && n > 0 {
+		s.copyBits(dst, src, n)
+		return
+	}
 	if dst > src && dst < src+n {
 		for n > 0 {
 			step := min(n, 64)
@@ -215,6 +219,35 @@ func (s *Shadow) Copy(dst, src, n uint64) {
 		s.Set(dst, int(step), s.Get(src, int(step)))
 		dst, src, n = dst+step, src+step, n-step
 	}
+}
+
+// copyBits is Copy for multiples of 8, whose bits are whole bytes. The page of src has taint.
+func (s *Shadow) copyBits(dst, src, n uint64) {
+	pfn := dst / PageSize
+	to := s.Page(pfn)
+	bits := s.Page(src / PageSize).bits[src%PageSize/8:][:n/8]
+	if to == nil {
+		if ones(bits) == 0 {
+			return
+		}
+		to = new(Page)
+		s.put(pfn, to)
+	}
+	place := to.bits[dst%PageSize/8:][:n/8]
+	before := ones(place)
+	copy(place, bits)
+	s.counted(pfn, to, ones(place)-before)
+}
+
+// ones counts the bits of p.
+func ones(p []byte) (n int) {
+	for ; len(p) >= 8; p = p[8:] {
+		n += bits.OnesCount64(binary.LittleEndian.Uint64(p))
+	}
+	for _, b := range p {
+		n += bits.OnesCount8(b)
+	}
+	return n
 }
 
 // Mark taints n bytes of memory at pa: a source.
@@ -232,10 +265,34 @@ func (s *Shadow) fill(pa, n, word uint64) {
 				continue
 			}
 		}
+		if off == 0 && n >= PageSize {
+			s.fillPage(pa/PageSize, word)
+			pa, n = pa+PageSize, n-PageSize
+			continue
+		}
 		step := min(n, 64-off%64)
 		s.Set(pa, int(step), Mask(word).Cut(int(step)))
 		pa, n = pa+step, n-step
 	}
+}
+
+// fillPage is fill for a whole page.
+func (s *Shadow) fillPage(pfn, word uint64) {
+	p := s.Page(pfn)
+	switch {
+	case word == 0:
+		s.counted(pfn, p, -p.count)
+		return
+	case p == nil:
+		p = new(Page)
+		s.put(pfn, p)
+	case p.count == PageSize:
+		return
+	}
+	for i := range p.bits[:PageSize/8] {
+		p.bits[i] = 0xff
+	}
+	s.counted(pfn, p, PageSize-p.count)
 }
 
 // Any returns the lowest tainted physical address in [pa, pa+n), if there is one.

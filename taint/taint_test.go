@@ -104,7 +104,22 @@ func TestShadowAgainstModel(t *testing.T) {
 		addr := rapid.Uint64Range(0, 3*PageSize)
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			pa := addr.Draw(t, "pa")
-			switch rapid.IntRange(0, 2).Draw(t, "what") {
+			switch rapid.IntRange(0, 3).Draw(t, "what") {
+			case 3:
+				n := rapid.Uint64Range(0, 128).Draw(t, "n")
+				src := addr.Draw(t, "src")
+				if rapid.Bool().Draw(t, "aligned") {
+					pa, src, n = pa&^7, src&^7, n&^7
+				}
+				n = min(n, PageSize-pa%PageSize, PageSize-src%PageSize)
+				s.Copy(pa, src, n)
+				old := map[uint64]bool{}
+				for i := range n {
+					old[i] = model[src+i]
+				}
+				for i := range n {
+					model[pa+i] = old[i]
+				}
 			case 0:
 				n := rapid.IntRange(1, 64).Draw(t, "size")
 				m := Mask(rapid.Uint64().Draw(t, "mask"))

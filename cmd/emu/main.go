@@ -110,6 +110,13 @@ func newRoot() *cobra.Command {
 		Short:         "Run and inspect virtual machines in a whole-system x86 emulator",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError("unknown command %q; \"emu help\" lists them", args[0])
+			}
+			return cmd.Help()
+		},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &codedError{exitUsage, err} })
 	root.PersistentFlags().StringVar(&level, "log", "warn", "log level: trace, debug, info, warn, error, off")
@@ -121,6 +128,6 @@ func newRoot() *cobra.Command {
 		return hclog.New(&hclog.LoggerOptions{Name: "emu", Level: l, Output: os.Stderr}), nil
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(newRunCommand(logger), newDisasmCommand())
+	root.AddCommand(newRunCommand(logger), newDisasmCommand(), newSnapshotCommand())
 	return root
 }

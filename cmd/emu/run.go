@@ -50,7 +50,12 @@ On a terminal, Ctrl-A x quits, Ctrl-A s saves a snapshot, Ctrl-A h lists the key
 Exit codes: 0 power-off; 1 error; 2 usage; 3 reset under --no-reboot; 4 triple fault; 5 budget spent; 6 halted for good;
 7 not implemented by emu; 128+n ended by signal n. With --debug-exit, a guest that writes v to port 0xf4 ends the run with
 2v+1.`,
-		Args: cobra.NoArgs,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError("emu run takes flags only, not %q", args[0])
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := logger()
 			if err != nil {

@@ -65,7 +65,7 @@ func Print(w io.Writer, m Memory, addr uint64, o Options) error {
 			}
 		}
 		text, size := Instruction(b, addr, o)
-		if _, err := fmt.Fprintf(w, "%*x  %-30x  %s\n", digits(o.Bits), addr, spaced(b[:size]), text); err != nil {
+		if _, err := fmt.Fprintf(w, "%0*x  %-30x  %s\n", digits(o.Bits), addr, spaced(b[:size]), text); err != nil {
 			return err
 		}
 		b, addr = b[size:], addr+uint64(size)
@@ -107,7 +107,7 @@ func name(s symbols.Symbol, off uint64) string {
 // least 1.
 func Instruction(b []byte, addr uint64, o Options) (text string, size int) {
 	inst, err := x86asm.Decode(b, o.Bits)
-	if err != nil {
+	if err != nil || inst.Op == 0 { // the latter for the start of an instruction that is cut off
 		return unknown(b, o.Bits)
 	}
 	// x86asm gives whole addresses of branches; with the distance from the symbol that follows, it would print decimals.

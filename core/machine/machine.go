@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -110,9 +111,12 @@ type Machine struct {
 
 	// skipped is guest time that passed without instructions, in ns: guest time is instructions plus skipped.
 	skipped uint64
-	outcome *Outcome // set by a device to end the run
-	console *console
-	regions *regions // to be placed; nil if not or done
+	// idleSince is when the guest fell asleep, at instruction idleAt.
+	idleAt    uint64
+	idleSince clock.Time
+	outcome   *Outcome // set by a device to end the run
+	console   *console
+	regions   *regions // to be placed; nil if not or done
 
 	interrupted atomic.Bool
 	inputEnded  atomic.Bool
@@ -137,6 +141,7 @@ func New(cfg Config) (*Machine, error) {
 		m.Close()
 		return nil, err
 	}
+	debug.FreeOSMemory() // the unpacked kernel
 	return m, nil
 }
 
@@ -200,7 +205,20 @@ func (m *Machine) loadKernel() error {
 	}
 	s := m.cpu.State()
 	m.boot.Entry.Apply(&s)
+	enableMTRRs(&s.MSR, m.cfg.CPU.PhysBits)
 	return m.cpu.SetState(s)
+}
+
+// enableMTRRs does what firmware does: all memory is write-back but the last GiB below 4 GiB, where devices are
+// (SDM vol. 3A, 11.11). A kernel that finds them blank takes the machine for broken and does without the PAT.
+func enableMTRRs(r *vcpu.MSRs, physBits uint8) {
+	if physBits == 0 {
+		physBits = 40
+	}
+	const enabled, valid, writeBack = 1 << 11, 1 << 11, 6
+	r.MTRRDefType = enabled | writeBack
+	r.MTRRPhys[0] = memory.PCIHole // uncacheable
+	r.MTRRPhys[1] = (1<<physBits - (memory.PCIHoleEnd - memory.PCIHole)) | valid
 }
 
 // Close releases memory and drives.
@@ -379,6 +397,9 @@ func (m *Machine) takeInput() {
 	}
 }
 
+// idleTooLong is guest time after which a guest that no timer wakes counts as asleep for good.
+const idleTooLong = clock.Time(24 * time.Hour)
+
 // idle passes the time until the next timer, or waits for input if there is none.
 func (m *Machine) idle(ctx context.Context) *Outcome {
 	next := m.queue.Next()
@@ -390,8 +411,14 @@ func (m *Machine) idle(ctx context.Context) *Outcome {
 		return &Outcome{Reason: Idle, Detail: "the guest waits for an interrupt, no timer is set and no input can come"}
 	}
 	now := m.Now()
+	if n := m.cpu.Instructions(); n != m.idleAt {
+		m.idleAt, m.idleSince = n, now
+	}
 	if next != clock.Never && next <= now {
 		return nil
+	}
+	if !waits && now-m.idleSince > idleTooLong {
+		return &Outcome{Reason: Idle, Detail: "a day of guest time has passed without an interrupt that the guest takes"}
 	}
 	if waits {
 		if !m.sleep(ctx, next, now) {

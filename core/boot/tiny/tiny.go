@@ -50,24 +50,24 @@ func Print(s string) Code {
 // PowerOff switches the machine off through ACPI.
 func PowerOff() Code {
 	const enable = 1 << 13
-	v := uint16(acpipm.SleepTypeS5<<10 | enable)
-	port := uint16(acpipm.PortControl)
-	return Code{0x66, 0xba, byte(port), byte(port >> 8), 0x66, 0xb8, byte(v), byte(v >> 8), 0x66, 0xef} // out dx,ax
+	const v = acpipm.SleepTypeS5<<10 | enable
+	const port = acpipm.PortControl
+	return Code{0x66, 0xba, port & 0xff, port >> 8, 0x66, 0xb8, v & 0xff, v >> 8, 0x66, 0xef} // out dx,ax
 }
 
 // Pieces of code.
 var (
-	Reset = Out(0x64, 0xfe)  // the keyboard controller pulses the reset line
-	Exit  = Out(0xf4, 3)     // debug-exit port
-	Halt  = Code{0xfa, 0xf4} // cli; hlt
-	Idle  = Code{0xfb, 0xf4} // sti; hlt
-	Spin  = Code{0xeb, 0xfe} // jmp to itself
-	UD2   = Code{0x0f, 0x0b} // without an IDT: a triple fault
-	Stray = Code{            // mov eax,0xd0000000; jmp eax: where there is no memory
+	Reset = Out(0x64, 0xfe)                     // the keyboard controller pulses the reset line
+	Exit  = Out(0xf4, 3)                        // debug-exit port
+	Halt  = Code{0xfa, 0xf4}                    // cli; hlt
+	Idle  = append(Out(0x21, 0xff), 0xfb, 0xf4) // mask the PIC; sti; hlt
+	Spin  = Code{0xeb, 0xfe}                    // jmp to itself
+	UD2   = Code{0x0f, 0x0b}                    // without an IDT: a triple fault
+	Stray = Code{                               // mov eax,0xd0000000; jmp eax: where there is no memory
 		0xb8, 0, 0, 0, 0xd0, 0xff, 0xe0,
 	}
-	// Echo prints what is typed until it is a "q".
-	Echo = Code{
+	// Echo prints what is typed until it is a "q". First it sets RTS, without which nothing is sent to it.
+	Echo = append(Out(0x3fc, 2), Code{
 		0x66, 0xba, 0xfd, 0x03, // again: mov dx,0x3fd
 		0xec,       // wait: in al,dx
 		0xa8, 0x01, // test al,1
@@ -77,7 +77,7 @@ var (
 		0xee,      // out dx,al
 		0x3c, 'q', // cmp al,'q'
 		0x75, 0xed, // jne again
-	}
+	}...)
 )
 
 // Count decrements ECX from n to 0: 2n+1 instructions.
