@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 	"math/big"
@@ -129,11 +130,46 @@ var allowances = []allowance{
 		},
 	},
 	{
-		name:   "LOCK MOV CR0",
-		reason: "With LOCK, MOV to and from CR0 is MOV CR8 on AMD's processors (APM vol. 3, MOV CRn): a fault of privilege goes before the one of LOCK.",
-		ops:    []isa.Op{isa.MOV_TO_CR, isa.MOV_FROM_CR},
+		name: "last x87 opcode",
+		reason: "The emulator keeps the opcode of the last x87 instruction only if it raised an unmasked exception, as Intel's processors do since " +
+			"the Pentium 4 (SDM vol. 1, 8.1.9.1); AMD's keep it always.",
 		explains: func(c *Case, host, emu *Outcome, d Diff) bool {
-			return d.Field == "end" && host.Vector == vectorGP && emu.Vector == vectorUD
+			if d.Field == "fop" {
+				return d.Emu == "0x0"
+			}
+			off, n, ok := d.data()
+			// In an environment of 28 bytes the opcode follows the code selector.
+			for p := off - 1; ok && p <= off; p++ {
+				if p >= 2 && off+n <= p+2 && p+2 <= dataSize && host.Data[p-2] == selUserCS && host.Data[p-1] == 0 && host.Data[p+1] < 8 &&
+					emu.Data[p] == 0 && emu.Data[p+1] == 0 {
+					return true
+				}
+			}
+			return false
+		},
+	},
+	{
+		name:   "last x87 pointers in FXSAVE",
+		reason: "AMD's FXSAVE stores opcode, instruction and data pointer only if an exception is pending, else zeros (APM vol. 5, FXSAVE).",
+		ops:    []isa.Op{isa.FXSAVE},
+		explains: func(c *Case, host, emu *Outcome, d Diff) bool {
+			off, n, ok := d.data()
+			for area := (off - 16) &^ 15; ok && area <= off; area += 16 {
+				if area >= 0 && area+fxMXCSR <= dataSize && off >= area+fxOpcode && off+n <= area+fxMXCSR &&
+					bytes.Count(host.Data[area+fxOpcode:area+fxMXCSR], []byte{0}) == fxMXCSR-fxOpcode {
+					return true
+				}
+			}
+			return false
+		},
+	},
+	{
+		name: "segment base after a fault",
+		reason: "A host under a paravirtual hypervisor was seen to lose a GS base in the upper half of the address space when an exception " +
+			"is delivered; that is the kernel's doing, not the processor's.",
+		ops: []isa.Op{isa.WRFSBASE, isa.WRGSBASE},
+		explains: func(c *Case, host, emu *Outcome, d Diff) bool {
+			return host.Vector != NoFault && (d.Field == "gsbase" && int64(emu.GSBase) < 0 || d.Field == "fsbase" && int64(emu.FSBase) < 0)
 		},
 	},
 	{
