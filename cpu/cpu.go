@@ -64,6 +64,7 @@ type CPU struct {
 
 	tlbR, tlbW [tlbSize]tlbEntry
 	itlb       [itlbSize]itlbEntry
+	jumps      [jumpSize]jumpEntry
 	// pfnR and pfnW are the physical page numbers of the entries of tlbR and tlbW, for the taint engine.
 	pfnR, pfnW [tlbSize]uint64
 	track      *tracker // nil if taint is off
@@ -240,7 +241,7 @@ func (c *CPU) SetState(s vcpu.State) error {
 	case c.cr0&cr0PE != 0:
 		c.cpl = uint8(s.Seg[isa.SS].Attr >> vcpu.AttrDPLShift & 3)
 	}
-	c.dropAllCode()
+	c.recycleCode()
 	c.flushAll()
 	c.pagingChanged()
 	c.refresh()
@@ -289,10 +290,9 @@ func (c *CPU) setSystemFlags(v uint64) {
 	v &= flagsSystem
 	changed := v ^ c.flags
 	c.flags = v
-	if changed&(FlagTF|FlagIF|FlagRF|FlagAC|FlagVM) == 0 {
-		return
+	if changed&(FlagTF|FlagIF|FlagRF) != 0 {
+		c.flagsChanged()
 	}
-	c.flagsChanged()
 	if changed&FlagVM != 0 {
 		c.refresh()
 	} else if changed&FlagAC != 0 {

@@ -12,15 +12,15 @@ func TestSingleStep(t *testing.T) {
 	for _, c := range []struct {
 		name, code string
 		rip        uint64 // of the first trap, as an offset
-		long       bool
 	}{
-		{"NOP", "90 90", 1, true},
-		{"a taken branch", "eb 02 90 90 90", 4, true},
-		{"POPF that clears TF", "6a 02 9d 90", 2, true}, // PUSH traps first
-		{"a repeated string instruction traps after each iteration", "f3 a4 90", 0, true},
-		{"MOV SS: the trap comes after the next instruction", "8e d0 90 90", 3, true},
-		{"STI", "fb 90", 1, true},
-		{"CPUID", "0f a2 90", 2, true},
+		{"NOP", "90 90", 1},
+		{"a taken branch", "eb 02 90 90 90", 4},
+		{"POPF that clears TF", "6a 02 9d 90", 2}, // PUSH traps first
+		{"a repeated string instruction traps after each iteration", "f3 a4 90", 0},
+		{"MOV SS: the trap comes after the next instruction", "8e d0 90 90", 3},
+		{"STI", "fb 90", 1},
+		{"CPUID", "0f a2 90", 2},
+		{"HLT, which the trap ends", "f4 90", 1},
 	} {
 		b := newSysRig(t, Config{})
 		b.long()

@@ -12,7 +12,7 @@ import (
 // (c.stop is stopUnsupported).
 func (c *CPU) deliverException() bool {
 	c.halted, c.stepping, c.debug.skip = false, false, false
-	c.pendingDB = 0
+	c.pendingDB, c.debug.isHit = 0, false
 	c.alone = true
 	var ok bool
 	if c.track == nil {
@@ -22,6 +22,9 @@ func (c *CPU) deliverException() bool {
 	}
 	c.alone = false
 	c.ext = 0
+	if c.pendingDB != 0 {
+		c.attend(attShadow) // the delivery touched a data breakpoint: the trap comes before the handler's first instruction
+	}
 	return ok
 }
 

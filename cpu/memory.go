@@ -1,5 +1,7 @@
 package cpu
 
+import "github.com/hybridbridge/emu/cpu/isa"
+
 // access is what a memory access wants to do; the translation checks it.
 type access uint8
 
@@ -173,9 +175,12 @@ func (c *CPU) probeWriteSlow(la, size uint64) bool {
 }
 
 // endCanonical raises #GP for an operand that begins at a canonical address and ends at one that is not; that goes
-// before a page fault at its beginning (silicon). State images and other operands that are accessed in pieces are not
+// before a page fault at its beginning (silicon). 80-bit operands are accessed as 8 bytes and 2; state images are not
 // looked at as a whole.
 func (c *CPU) endCanonical(la, size uint64) bool {
+	if size == 10 {
+		size = 8
+	}
 	if c.mmu.mode < paging4 || size&(size-1) != 0 || size == 0 || size > 16 || c.canonical(la+size-1) || !c.canonical(la) {
 		return true
 	}
@@ -208,12 +213,18 @@ func (c *CPU) alignedParts(la, part uint64, acc access) bool {
 	return c.raiseCode(VectorAC, 0)
 }
 
-// wrapLinear keeps linear addresses within 32 bits outside 64-bit mode.
+// wrapLinear keeps linear addresses within 32 bits outside 64-bit mode. In compatibility mode that goes for those of the
+// program, which can have run over the top by less than a page, and not for those of descriptor tables and the TSS.
 func (c *CPU) wrapLinear(la uint64) uint64 {
-	if c.longMode() {
+	switch {
+	case c.mode == isa.Mode64:
 		return la
+	case !c.longMode():
+		return la & 0xffffffff
+	case la>>12 == 1<<20:
+		return la & pageMask
 	}
-	return la & 0xffffffff
+	return la
 }
 
 // readMMIO reads a device in naturally aligned pieces of at most 8 bytes.

@@ -700,3 +700,42 @@ func ExampleCPU_TranslateLinear() {
 	fmt.Println(c.TranslateLinear(0x123))
 	// Output: 291 true
 }
+
+// TestCompatibilityWrap: in compatibility mode linear addresses of the program have 32 bits, those of system tables 64.
+func TestCompatibilityWrap(t *testing.T) {
+	b := newSysRig(t, Config{})
+	b.long()
+	// The last page below 4 GiB and the first one: a doubleword that runs over the top, through a segment with a base.
+	b.put64(atTables+0x1000+3*8, 0x21000|7)
+	b.put64(0x21000+511*8, 0x22000|7)
+	b.put64(0x22000+511*8, 0x80000|7)
+	b.put16(0x80ffe, 0x1234)
+	b.put16(0, 0x5678)
+	b.setState(func(s *vcpu.State) {
+		s.Seg[isa.CS] = seg(selCode32)
+		s.Seg[isa.DS].Base = 0xffff0000
+	})
+	b.expect("a1 fe ff 00 00", -1, 0) // mov eax, [0xfffe]
+	b.wantReg(isa.RAX, 0x56781234)
+	// The TSS may be above.
+	b.long()
+	b.user(selUser32)
+	b.put64(atTables+256*8, atTables+0x1000|7) // the same tables at 0xffff800000000000
+	b.setState(func(s *vcpu.State) { s.TR.Base += 0xffff800000000000 })
+	b.expect("cd 80", 0x80, 0)
+	b.wantReg(isa.RSP, topRSP0-40)
+}
+
+// TestDataBreakpointInDelivery: an event that pushes over a data breakpoint traps before its handler runs.
+func TestDataBreakpointInDelivery(t *testing.T) {
+	b := newSysRig(t, Config{})
+	b.long()
+	b.setState(func(s *vcpu.State) {
+		s.DR[0] = topKernel - 8
+		s.DR[7] = 1 | 1<<16
+	})
+	o := b.expect("cd 80", VectorDB, 0)
+	if o.rip != atStubs+8*0x80 || b.c.dr[6]&1 == 0 {
+		t.Errorf("%+v DR6 %#x", o, b.c.dr[6])
+	}
+}

@@ -209,7 +209,7 @@ func (c *CPU) stopped(u *uop) (exit vcpu.Exit, done bool) {
 		return exit, false
 	case stopDone:
 		c.icount++
-		if c.halted && c.attention.Load()&(attINTR|attNMI) == 0 {
+		if c.halted && c.attention.Load()&(attINTR|attNMI) == 0 && !c.stepping {
 			return vcpu.Exit{Reason: vcpu.ExitHalt}, true
 		}
 		return exit, false

@@ -61,8 +61,10 @@ func maskMove(c *CPU, u *uop) bool {
 	if !ok {
 		return false
 	}
-	if !c.probeWrite(la, size) {
-		return false
+	for i := uint64(0); i < uint64(size); i += 8 {
+		if !c.probeWrite(c.wrapLinear(la+i), 8) {
+			return false
+		}
 	}
 	for i := range size {
 		if vectorByte(mask, i)&0x80 != 0 && !c.store8(c.wrapLinear(la+uint64(i)), uint8(vectorByte(v, i))) {

@@ -497,9 +497,9 @@ func TestHLTWithPendingInterrupt(t *testing.T) {
 
 // TestSystemFuzz executes random bytes in every mode with the tables of a sysRig: nothing may panic or hang.
 func TestSystemFuzz(t *testing.T) {
-	rounds := 1000
+	rounds := 600
 	if testing.Short() {
-		rounds = 100
+		rounds = 60
 	}
 	r := newRandom(1)
 	for i := range rounds {

@@ -38,7 +38,7 @@ func TestFastTracking(t *testing.T) {
 			isa.CALL, isa.INC, isa.DEC, isa.NEG, isa.NOT, isa.SHL, isa.SHR, isa.SAR, isa.ROL, isa.ROR, isa.IMUL2, isa.CMOVCC, isa.SETCC,
 			isa.LEAVE, isa.MOVDQA, isa.MOVUPS, isa.MULPS, isa.ADDPD,
 		} {
-			if compared[op] == 0 {
+			if compared[op] == 0 && !testing.Short() {
 				t.Errorf("%v was never compared", op)
 			}
 		}

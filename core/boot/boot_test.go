@@ -506,6 +506,86 @@ func TestDebianKernels(t *testing.T) {
 	}
 }
 
+// table makes relocation tables, each behind its zero.
+func table(tables ...[]uint32) []byte {
+	var b []byte
+	for _, t := range tables {
+		b = le.AppendUint32(b, 0)
+		for _, v := range t {
+			b = le.AppendUint32(b, v)
+		}
+	}
+	return b
+}
+
+// packed puts a kernel and its relocations into a bzImage.
+func packed(t testing.TB, elf, relocs []byte) []byte {
+	t.Helper()
+	p := append(bytes.Clone(elf), relocs...)
+	dst := make([]byte, lz4.CompressBlockBound(len(p)))
+	var c lz4.Compressor
+	n, err := c.CompressBlock(p, dst)
+	if err != nil || n == 0 {
+		t.Fatal(n, err)
+	}
+	out := append([]byte("\x02\x21\x4c\x18"), le.AppendUint32(nil, uint32(n))...)
+	return makeBz(le.AppendUint32(append(out, dst[:n]...), uint32(len(p))), nil)
+}
+
+func TestRelocations(t *testing.T) {
+	const v = 0xffffffff81000000
+	text := make([]byte, 3*4096)
+	for i := range text {
+		text[i] = 0xff
+	}
+	elf := makeELF64(0x1000000, emX86_64, load{v, 0x1000000, string(text), 0x10000})
+	add32, sub32, add64 := []uint32{0x81000010, 0x81000ffe}, []uint32{0x81000020}, []uint32{0x81000030, 0x81001ffc}
+	const by = 0x12600000
+	for name, relocs := range map[string][]byte{"three": table(add64, sub32, add32), "two": table(add64, add32)} {
+		m := flatGuest(t, 64<<20)
+		im := mustParse(t, packed(t, elf, relocs))
+		l, err := im.Load(m, Params{Shifts: &Shifts{Text: by, PhysBase: minus(by - 0x400000)}})
+		if err != nil || l.Entry.RIP != 0x1400000 || l.KernelBase != 0x1400000 {
+			t.Fatalf("%+v %v", l, err)
+		}
+		want := bytes.Clone(text)
+		le.PutUint32(want[0x10:], by-1)
+		le.PutUint32(want[0xffe:], by-1)
+		if name == "three" {
+			le.PutUint32(want[0x20:], 0xffffffff-by)
+		}
+		le.PutUint64(want[0x30:], by-1)
+		le.PutUint64(want[0x1ffc:], by-1)
+		if !bytes.Equal(peek(t, m, 0x1400000, len(want)), want) {
+			t.Error(name)
+		}
+		if _, err := im.Load(m, Params{CommandLine: "quiet nokaslr"}); err != nil || !bytes.Equal(peek(t, m, 0x1000000, len(text)), text) {
+			t.Error(name, "nokaslr", err)
+		}
+	}
+	elf32 := makeELF32(0x1000000, load{0xc1000000, 0x1000000, string(text), 0x10000})
+	m := flatGuest(t, 128<<20)
+	l, err := mustParse(t, packed(t, elf32, table([]uint32{0xc1000010}))).Load(m, Params{Shifts: &Shifts{Text: 0x2000000}})
+	if err != nil || l.Entry.RIP != 0x3000000 || l.Entry.EFER != 0 || le.Uint32(peek(t, m, 0x3000010, 4)) != 0x1ffffff {
+		t.Errorf("%+v %v", l, err)
+	}
+	for name, relocs := range map[string][]byte{
+		"one table":  table(add32),
+		"many":       table(add32, add32, add32, add32),
+		"no zero":    table(add32)[4:],
+		"odd":        append(table(add64, add32), 1),
+		"below":      table(nil, []uint32{0x80ffffff}),
+		"above":      table(nil, []uint32{0x82000000}),
+		"end":        table([]uint32{0x813ffffc}, nil),
+		"user space": table(nil, []uint32{0x1000010}),
+	} {
+		im := mustParse(t, packed(t, elf, relocs))
+		if _, err := im.Load(flatGuest(t, 64<<20), Params{Shifts: &Shifts{Text: by, PhysBase: minus(by - 0x400000)}}); !errors.Is(err, ErrNotKernel) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // checkRelocations moves a kernel there and back.
 func checkRelocations(t *testing.T, d *Image) {
 	t.Helper()
@@ -581,6 +661,8 @@ func FuzzParse(f *testing.F) {
 	f.Add(makeELF64(0x100000, emX86_64, load{0x100000, 0x100000, "code", 100}))
 	f.Add(makeELF32(0x100000, load{0xc0100000, 0x100000, "code", 100}))
 	f.Add(makeMB(mbAddresses|3, []uint32{0x100000, 0x100000, 0, 0x200000, 0x100020}, []byte("code")))
+	f.Add(packed(f, makeELF64(0x1000000, emX86_64, load{0xffffffff81000000, 0x1000000, strings.Repeat("code", 99), 1000}),
+		table([]uint32{0x81000010}, []uint32{0x81000020}, []uint32{0x81000030})))
 	m := flatGuest(f, 32<<20)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		im, err := Parse(b)
@@ -601,3 +683,23 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkLoad unpacks, relocates and places each kernel on the host.
+func BenchmarkLoad(b *testing.B) {
+	for _, k := range guests.Kernels(b) {
+		image, err := os.ReadFile(k.Image)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(k.Name, func(b *testing.B) {
+			m := flatGuest(b, 512<<20)
+			for seed := range uint64(b.N) {
+				if _, err := mustParse(b, image).Load(m, Params{Seed: seed}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func minus(n uint64) uint64 { return -n }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -140,6 +141,7 @@ func New(cfg Config) (*Machine, error) {
 		m.Close()
 		return nil, err
 	}
+	debug.FreeOSMemory() // the unpacked kernel
 	return m, nil
 }
 
@@ -203,7 +205,20 @@ func (m *Machine) loadKernel() error {
 	}
 	s := m.cpu.State()
 	m.boot.Entry.Apply(&s)
+	enableMTRRs(&s.MSR, m.cfg.CPU.PhysBits)
 	return m.cpu.SetState(s)
+}
+
+// enableMTRRs does what firmware does: all memory is write-back but the last GiB below 4 GiB, where devices are
+// (SDM vol. 3A, 11.11). A kernel that finds them blank takes the machine for broken and does without the PAT.
+func enableMTRRs(r *vcpu.MSRs, physBits uint8) {
+	if physBits == 0 {
+		physBits = 40
+	}
+	const enabled, valid, writeBack = 1 << 11, 1 << 11, 6
+	r.MTRRDefType = enabled | writeBack
+	r.MTRRPhys[0] = memory.PCIHole // uncacheable
+	r.MTRRPhys[1] = (1<<physBits - (memory.PCIHoleEnd - memory.PCIHole)) | valid
 }
 
 // Close releases memory and drives.

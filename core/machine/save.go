@@ -87,12 +87,15 @@ func (m *Machine) Save(path string) error {
 	for _, r := range m.mem.Ranges() {
 		h.Ranges = append(h.Ranges, native.Range{Base: r.Base, Size: r.Size, Kind: r.Kind.String()})
 	}
-	return native.Write(path, h, func(p []byte, pa uint64) error {
+	err = native.Write(path, h, func(p []byte, pa uint64) error {
 		if !m.mem.ReadAt(p, pa) {
 			return fmt.Errorf("memory at %#x cannot be read", pa)
 		}
 		return nil
 	})
+	// The machine that is loaded begins with empty translation caches; so must this one go on, or accessed bits in page
+	// tables could come to differ.
+	return errors.Join(err, m.cpu.SetState(m.cpu.State()))
 }
 
 // Load builds the machine that was saved at path. Of cfg it takes what belongs to the host: console, log, time, taint,

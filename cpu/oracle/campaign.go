@@ -127,6 +127,8 @@ type worker struct {
 	native  *Native
 	machine *Machine
 	cases   [batchSize]Case
+	host    Outcome
+	emu     Outcome
 	failed  func(*Failure)
 	result  Result
 }
@@ -185,19 +187,19 @@ func (w *worker) batch(from, to uint64) error {
 // judge compares the host's outcome of case i of the batch with the emulator's.
 func (w *worker) judge(n uint64, i int) error {
 	c := &w.cases[i]
-	var host, emu Outcome
-	w.native.Outcome(i, &host)
-	w.machine.Run(c, &emu)
+	host, emu := &w.host, &w.emu
+	w.native.Outcome(i, host)
+	w.machine.Run(c, emu)
 	w.result.Cases++
 	if host.Vector != NoFault {
 		w.result.Faulted++
 	}
-	w.result.Coverage.count(c, &host)
-	diffs := Compare(c, &host, &emu)
+	w.result.Coverage.count(c, host)
+	diffs := Compare(c, host, emu)
 	if len(diffs) == 0 {
 		return nil
 	}
-	if diffs = allow(c, &host, &emu, diffs, w.result.Allowed); len(diffs) == 0 {
+	if diffs = allow(c, host, emu, diffs, w.result.Allowed); len(diffs) == 0 {
 		return nil
 	}
 	// Once more: an interruption at the wrong moment can cost a case some state (seen: a hypervisor that loses NT when
@@ -205,12 +207,12 @@ func (w *worker) judge(n uint64, i int) error {
 	if _, err := w.native.Run(i, i+1); err != nil {
 		return err
 	}
-	w.native.Outcome(i, &host)
-	if diffs = allow(c, &host, &emu, Compare(c, &host, &emu), w.result.Allowed); len(diffs) == 0 {
+	w.native.Outcome(i, host)
+	if diffs = allow(c, host, emu, Compare(c, host, emu), w.result.Allowed); len(diffs) == 0 {
 		w.result.Unstable++
 		return nil
 	}
-	w.failed(&Failure{N: n, Case: c, Template: w.tmpl, Host: host, Emu: emu, Diffs: diffs})
+	w.failed(&Failure{N: n, Case: c, Template: w.tmpl, Host: *host, Emu: *emu, Diffs: diffs})
 	return nil
 }
 
