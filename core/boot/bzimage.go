@@ -157,8 +157,6 @@ func (h *setupHeader) window() (base, end uint64) {
 	return h.prefAddress, h.prefAddress + max(h.initSize, h.systemSize)
 }
 
-func (h *setupHeader) supports64() bool { return h.xloadflags&xlfKernel64 != 0 }
-
 // Protocol returns the boot protocol version of a bzImage as in its header (0x20f is 2.15), 0 for other images.
 func (im *Image) Protocol() uint16 {
 	if im.setup == nil {
