@@ -306,7 +306,7 @@ func (c *CPU) loadF80(la uint64) (v softfloat.F80, ok bool) {
 }
 
 func (c *CPU) storeF80(la uint64, v softfloat.F80) bool {
-	return c.probeWrite(la, 10) && c.store64(la, v.Mant) && c.store16(c.wrapLinear(la+8), v.SE)
+	return c.alignedParts(la, 8, accessWrite) && c.probeWrite(la, 10) && c.store64(la, v.Mant) && c.store16(c.wrapLinear(la+8), v.SE)
 }
 
 // x87Arith are the dyadic operations. The second operand of the reversed ones is the minuend or dividend.
@@ -543,7 +543,7 @@ func fbld(c *CPU, u *uop) bool {
 		return false
 	}
 	var d [10]byte
-	if !c.loadBytes(la, d[:]) {
+	if !c.alignedParts(la, 8, accessRead) || !c.loadBytes(la, d[:]) {
 		return false
 	}
 	v := c.x87Env().BCDToF80(d)
@@ -598,6 +598,11 @@ func isFSTPNCE(u *uop) bool { return u.Row.Opcode().Opcode == 0xd9 }
 func (c *CPU) x87Store(u *uop, convert func(e *softfloat.Env) (lo uint64, hi uint16)) (done, ok bool) {
 	f := &c.fpu
 	size := u.Args[0].Size
+	// A page fault goes before the instruction's own exceptions (SDM vol. 3A, table 6-2; silicon).
+	la, ok := c.address(u, size, true)
+	if !ok || !c.probeWrite(la, size) {
+		return false, false
+	}
 	old := f.sw
 	e := c.x87Env()
 	lo, hi := convert(e)
@@ -610,13 +615,10 @@ func (c *CPU) x87Store(u *uop, convert func(e *softfloat.Env) (lo uint64, hi uin
 	if !write {
 		return false, true
 	}
-	la, ok := c.address(u, size, true)
-	if ok {
-		if size == 10 {
-			ok = c.storeF80(la, softfloat.F80{Mant: lo, SE: hi})
-		} else {
-			ok = c.store(la, size, lo)
-		}
+	if size == 10 {
+		ok = c.storeF80(la, softfloat.F80{Mant: lo, SE: hi})
+	} else {
+		ok = c.store(la, size, lo)
 	}
 	if !ok {
 		f.sw = old

@@ -76,11 +76,14 @@ const (
 	Unsupported               // the guest needs something that emu does not implement
 	Text                      // the text that WaitFor named was printed
 	Idle                      // the guest waits for input that will never come
+	Stepped                   // Step has executed one instruction
+	Killed                    // a debugger asked for the end
 )
 
 var reasonNames = [...]string{
 	"power-off", "reset", "triple fault", "debug exit", "halted for good", "instruction budget spent", "interrupted",
-	"breakpoint", "unsupported", "text on the console", "idle without an event to come",
+	"breakpoint", "unsupported", "text on the console", "idle without an event to come", "one instruction executed",
+	"ended by the debugger",
 }
 
 // String returns the reason in words.
@@ -94,8 +97,8 @@ type Outcome struct {
 	Detail string
 }
 
-// Machine is a PC. Run and the methods that look at or change the guest belong to one goroutine; Input and Stop may be
-// called from any.
+// Machine is a PC. Run and the methods that look at or change the guest belong to one goroutine; Input, EndInput and
+// Interrupt may be called from any.
 type Machine struct {
 	cfg   Config
 	log   hclog.Logger
@@ -108,11 +111,15 @@ type Machine struct {
 
 	// skipped is guest time that passed without instructions, in ns: guest time is instructions plus skipped.
 	skipped uint64
-	outcome *Outcome // set by a device to end the run
-	console *console
-	regions *regions // to be placed; nil if not or done
+	// idleSince is when the guest fell asleep, at instruction idleAt.
+	idleAt    uint64
+	idleSince clock.Time
+	outcome   *Outcome // set by a device to end the run
+	console   *console
+	regions   *regions // to be placed; nil if not or done
 
 	interrupted atomic.Bool
+	inputEnded  atomic.Bool
 
 	mu      sync.Mutex
 	input   []byte
@@ -198,7 +205,20 @@ func (m *Machine) loadKernel() error {
 	}
 	s := m.cpu.State()
 	m.boot.Entry.Apply(&s)
+	enableMTRRs(&s.MSR, m.cfg.CPU.PhysBits)
 	return m.cpu.SetState(s)
+}
+
+// enableMTRRs does what firmware does: all memory is write-back but the last GiB below 4 GiB, where devices are
+// (SDM vol. 3A, 11.11). A kernel that finds them blank takes the machine for broken and does without the PAT.
+func enableMTRRs(r *vcpu.MSRs, physBits uint8) {
+	if physBits == 0 {
+		physBits = 40
+	}
+	const enabled, valid, writeBack = 1 << 11, 1 << 11, 6
+	r.MTRRDefType = enabled | writeBack
+	r.MTRRPhys[0] = memory.PCIHole // uncacheable
+	r.MTRRPhys[1] = (1<<physBits - (memory.PCIHoleEnd - memory.PCIHole)) | valid
 }
 
 // Close releases memory and drives.
@@ -217,6 +237,9 @@ func (m *Machine) Now() clock.Time { return clock.Time(m.cpu.Instructions() + m.
 
 // timerSet bounds the run in progress, since a timer was set that is due earlier.
 func (m *Machine) timerSet(deadline clock.Time) {
+	if m.outcome != nil {
+		return // the run ends here
+	}
 	m.cpu.SetDeadline(min(m.instructionsAt(deadline), m.limit()))
 }
 
@@ -247,6 +270,13 @@ func (m *Machine) Input(p []byte) {
 	m.wake()
 }
 
+// EndInput says that there will be no more Input: a guest that waits for it would wait forever. It may be called from
+// any goroutine.
+func (m *Machine) EndInput() {
+	m.inputEnded.Store(true)
+	m.wake()
+}
+
 // wake interrupts the vCPU or the host's sleep.
 func (m *Machine) wake() {
 	select {
@@ -273,11 +303,30 @@ const realtimeSlice = 1_000_000
 // Run runs the guest until something ends it: at the latest when budget instructions in all have been executed (0 for
 // no bound) or ctx is done. It may be called again after an Outcome that left the guest alive.
 func (m *Machine) Run(ctx context.Context, budget uint64) Outcome {
-	stop := context.AfterFunc(ctx, m.wake)
-	defer stop()
 	if budget == 0 {
 		budget = ^uint64(0)
 	}
+	return m.run(ctx, budget, false)
+}
+
+// Step executes one instruction for a debugger, or one iteration of a repeated string instruction: the outcome is
+// Stepped if nothing else happened. No interrupt is taken before it, except that a halted guest sleeps until one comes
+// and the step ends where its handler begins.
+func (m *Machine) Step(ctx context.Context) Outcome {
+	return m.run(ctx, m.cpu.Instructions()+1, true)
+}
+
+// execute runs the vCPU for one turn of run.
+func (m *Machine) execute(deadline uint64, step bool) vcpu.Exit {
+	if step && !m.cpu.Halted() {
+		return m.cpu.Step()
+	}
+	return m.cpu.Run(deadline)
+}
+
+func (m *Machine) run(ctx context.Context, budget uint64, step bool) Outcome {
+	stop := context.AfterFunc(ctx, m.wake)
+	defer stop()
 	m.board.budget = budget
 	m.started, m.base = time.Now(), m.Now()
 	for {
@@ -289,6 +338,8 @@ func (m *Machine) Run(ctx context.Context, budget uint64) Outcome {
 		switch {
 		case ctx.Err() != nil || m.interrupted.Swap(false):
 			return Outcome{Reason: Interrupted}
+		case m.cpu.Instructions() >= budget && step:
+			return Outcome{Reason: Stepped}
 		case m.cpu.Instructions() >= budget:
 			return Outcome{Reason: Budget}
 		}
@@ -296,7 +347,7 @@ func (m *Machine) Run(ctx context.Context, budget uint64) Outcome {
 		if m.cfg.Realtime {
 			deadline = min(deadline, m.cpu.Instructions()+realtimeSlice)
 		}
-		exit := m.cpu.Run(deadline)
+		exit := m.execute(deadline, step)
 		if m.cfg.Realtime {
 			m.catchUp()
 		}
@@ -307,6 +358,9 @@ func (m *Machine) Run(ctx context.Context, budget uint64) Outcome {
 		switch exit.Reason {
 		case vcpu.ExitDeadline, vcpu.ExitStopped:
 		case vcpu.ExitHalt:
+			if step && m.cpu.Instructions() >= budget {
+				continue
+			}
 			if o := m.idle(ctx); o != nil {
 				o.Exit = exit
 				return *o
@@ -343,10 +397,13 @@ func (m *Machine) takeInput() {
 	}
 }
 
+// idleTooLong is guest time after which a guest that no timer wakes counts as asleep for good.
+const idleTooLong = clock.Time(24 * time.Hour)
+
 // idle passes the time until the next timer, or waits for input if there is none.
 func (m *Machine) idle(ctx context.Context) *Outcome {
 	next := m.queue.Next()
-	waits := m.cfg.Interactive || m.cfg.Realtime
+	waits := m.cfg.Interactive && !m.inputEnded.Load() || m.cfg.Realtime
 	switch {
 	case m.cpu.RFLAGS()&cpu.FlagIF == 0:
 		return &Outcome{Reason: Halted, Detail: "the guest executed HLT with interrupts disabled"}
@@ -354,8 +411,14 @@ func (m *Machine) idle(ctx context.Context) *Outcome {
 		return &Outcome{Reason: Idle, Detail: "the guest waits for an interrupt, no timer is set and no input can come"}
 	}
 	now := m.Now()
+	if n := m.cpu.Instructions(); n != m.idleAt {
+		m.idleAt, m.idleSince = n, now
+	}
 	if next != clock.Never && next <= now {
 		return nil
+	}
+	if !waits && now-m.idleSince > idleTooLong {
+		return &Outcome{Reason: Idle, Detail: "a day of guest time has passed without an interrupt that the guest takes"}
 	}
 	if waits {
 		if !m.sleep(ctx, next, now) {
