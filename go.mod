@@ -10,7 +10,7 @@ require (
 	pgregory.net/rapid v1.3.0
 )
 
-require github.com/anchore/go-lzo v0.1.1 // indirect
+require github.com/anchore/go-lzo v0.1.1
 
 require (
 	github.com/fatih/color v1.13.0 // indirect
