@@ -198,11 +198,28 @@ func TestVirtualBox(t *testing.T) {
 	// Words of DBGFCORECPU: 18 registers, 6*3 of segments, 4 control, 8 debug, gdtr, idtr, ldtr, tr, sysenter, MSRs.
 	c, w := f.CPUs()[0], func(i uint64) uint64 { return i<<32 | i }
 	for i, v := range []struct{ got, want uint64 }{
-		{c.GPR[snapshots.RAX], w(0)}, {c.GPR[snapshots.R15], w(13)}, {c.RIP, w(14)}, {c.GPR[snapshots.RSP], w(15)}, {c.RFLAGS, w(17)},
-		{c.Seg[snapshots.CS].Base, w(18)}, {c.Seg[snapshots.GS].Base, w(30)}, {c.Seg[snapshots.SS].Base, w(33)},
-		{c.CR0, w(36)}, {c.CR2, w(37)}, {c.CR3, w(38)}, {c.CR4, w(39)}, {c.GDTR.Base, w(48)}, {c.IDTR.Base, w(50)},
-		{c.LDTR.Base, w(52)}, {c.TR.Base, w(55)},
-		{c.EFER, w(61)}, {c.STAR, w(62)}, {c.LSTAR, w(64)}, {c.CSTAR, w(65)}, {c.SFMASK, w(66)}, {c.KernelGSBase, w(67)},
+		{c.GPR[snapshots.RAX], w(0)},
+		{c.GPR[snapshots.R15], w(13)},
+		{c.RIP, w(14)},
+		{c.GPR[snapshots.RSP], w(15)},
+		{c.RFLAGS, w(17)},
+		{c.Seg[snapshots.CS].Base, w(18)},
+		{c.Seg[snapshots.GS].Base, w(30)},
+		{c.Seg[snapshots.SS].Base, w(33)},
+		{c.CR0, w(36)},
+		{c.CR2, w(37)},
+		{c.CR3, w(38)},
+		{c.CR4, w(39)},
+		{c.GDTR.Base, w(48)},
+		{c.IDTR.Base, w(50)},
+		{c.LDTR.Base, w(52)},
+		{c.TR.Base, w(55)},
+		{c.EFER, w(61)},
+		{c.STAR, w(62)},
+		{c.LSTAR, w(64)},
+		{c.CSTAR, w(65)},
+		{c.SFMASK, w(66)},
+		{c.KernelGSBase, w(67)},
 	} {
 		if v.got != v.want {
 			t.Errorf("%d: %#x, want %#x", i, v.got, v.want)
