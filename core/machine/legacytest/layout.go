@@ -208,8 +208,8 @@ var gdt = []segment{
 	{name: "monitor code16", base: 0x10000, limit: 0xffff, access: 0x9b},
 	{name: "monitor data16", limit: 0xffff, access: 0x93},
 	{name: "monitor code64", limit: 0xfffff, access: 0x9b, flags: flagG | flagL},
-	{name: "TSS32", base: 0x62000, limit: 103, access: 0x89},
-	{name: "TSS64", base: 0x62100, limit: 103, access: 0x89},
+	{name: "TSS32", base: 0x68000, limit: 103, access: 0x89},
+	{name: "TSS64", base: 0x68100, limit: 103, access: 0x89},
 	{name: "TSS64 high"},
 	{name: "LDT", base: 0x1f200, limit: ldtSize - 1, access: 0x82},
 	{name: "flat code, ring 0", limit: 0xfffff, access: 0x9a, flags: flagG | flagD}, // 50h
@@ -245,8 +245,8 @@ var gdt = []segment{
 	{name: "interrupt gate", gate: gate(selCode32R0, 0x9500, 0xee, 0)},
 	{name: "reserved type", access: 0xe8},
 	{name: "conforming code16, ring 3", base: codeBase, limit: 0xffff, access: 0xfe}, // 150h
-	{name: "busy TSS16", base: 0x62000, limit: 103, access: 0xe3},
-	{name: "busy TSS32", base: 0x62000, limit: 103, access: 0xeb},
+	{name: "busy TSS16", base: 0x68000, limit: 103, access: 0xe3},
+	{name: "busy TSS32", base: 0x68000, limit: 103, access: 0xeb},
 	{name: "one byte", base: extraBase, access: 0xf2, flags: flagD},
 	{name: "call gate to null", gate: gate(0, 0x9600, 0xec, 0)}, // 170h
 	{name: "call gate to code not present", gate: gate(0x180, 0x9700, 0xec, 0)},

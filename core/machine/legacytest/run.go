@@ -3,6 +3,7 @@ package legacytest
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -111,7 +112,8 @@ const bochsMark = "\x01=image=\x02"
 const bochsConfig = `display_library: rfb, options="timeout=0"
 romimage: file=%[1]s/rom, address=0xffff0000
 vgaromimage: file=%[1]s/vgarom
-optramimage1: file=%[1]s/image, address=0x00100000
+ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
+ata0-master: type=disk, mode=flat, path=%[1]s/image, cylinders=%[3]d, heads=16, spt=63
 megs: %[2]d
 cpu: model=corei7_sandy_bridge_2600k, ips=50000000, reset_on_triple_fault=0
 port_e9_hack: enabled=1
@@ -129,12 +131,18 @@ func (Bochs) Run(ctx context.Context, image []byte) ([]byte, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
+	const cylinder = 16 * 63 * 512
+	sectors := (len(image) + 511) / 512
+	cylinders := (len(image) + cylinder - 1) / cylinder
+	disk := make([]byte, cylinders*cylinder)
+	copy(disk, image)
 	rom := make([]byte, 0x10000)
+	binary.LittleEndian.PutUint32(rom[0xffe0:], uint32(sectors))
 	copy(rom, firmware)
 	copy(rom[0xfff0:], []byte{0xe9, 0x0d, 0x00}) // the reset vector: jump to the first byte
 	files := map[string][]byte{
-		"rom": rom, "vgarom": make([]byte, 32768), "image": image, "commands": []byte("continue\n"),
-		"bochsrc": fmt.Appendf(nil, bochsConfig, dir, memoryMiB),
+		"rom": rom, "vgarom": make([]byte, 32768), "image": disk, "commands": []byte("continue\n"),
+		"bochsrc": fmt.Appendf(nil, bochsConfig, dir, memoryMiB, cylinders),
 	}
 	for name, b := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {

@@ -10,10 +10,11 @@ MON_STACK   equ 0x1f000
 GDT         equ 0x20000 - 0x1000	; 64 entries, then the LDT
 LDT         equ GDT + 512
 GDT_DWORDS  equ (512 + 64) / 4
-IDT32       equ 0x60000
-IDT64       equ 0x61000
-TSS32       equ 0x62000
-TSS64       equ 0x62100
+IVT         equ 0x65000	; the copy of the real-mode vectors
+IDT32       equ 0x66000
+IDT64       equ 0x67000
+TSS32       equ 0x68000
+TSS64       equ 0x68100
 PD          equ 0x70000	; two-level tables
 PT          equ 0x71000
 PDPT        equ 0x72000	; PAE
@@ -47,6 +48,7 @@ start:
 section low follows=.text vstart=0x10000 align=16
 bits 32
 low_start:
+times 256 db 0	; what QEMU may overwrite through a null selector: it checks no limits
 
 %define R(x) ((x) - 0x10000)	; an address as an offset in the segment 1000h
 
@@ -116,6 +118,8 @@ windows:
 WINDOWS equ 9
 WINDOW_DWORDS equ 64
 
+align 4096	; writing beside code is slow in every emulator
+
 main:
 	mov al, 0xff	; no interrupts from the PIC
 	out 0x21, al
@@ -173,8 +177,8 @@ main:
 	mov edx, ecx
 	imul edx, edx, 6
 	add edx, R(stubs16)
-	mov [ecx * 4], dx
-	mov word [ecx * 4 + 2], 0x1000
+	mov [IVT + ecx * 4], dx
+	mov word [IVT + ecx * 4 + 2], 0x1000
 	add eax, 10
 	add ebx, 10
 	inc ecx
@@ -193,8 +197,8 @@ main:
 	mov dword [TSS64 + 4], MON_STACK
 	mov word [TSS64 + 102], 104
 
-	; Page tables: the first MiB one to one; ring 3 may use the case's memory, 20000h to 5ffffh, of which the page at
-	; 51000h is read only and that at 52000h is not present. IA-32e mode shares the lower levels with PAE.
+	; Page tables: the first MiB one to one; ring 3 may use the case's memory, 20000h to 5ffffh, of which code and the
+	; page at 51000h are read only and that at 52000h is not present. IA-32e mode shares the lower levels with PAE.
 	mov edi, PD
 	mov ecx, 0x7000 / 4
 	xor eax, eax
@@ -213,8 +217,11 @@ main:
 	cmp ecx, 0x60
 	jae .mapped
 	or eax, 4
+	cmp ecx, 0x30
+	jb .readonly
 	cmp ecx, 0x51
 	jne .notro
+.readonly:
 	and eax, ~2
 .notro:	cmp ecx, 0x52
 	jne .mapped
@@ -247,9 +254,16 @@ main:
 ; --- One case ---
 case:
 	mov esp, MON_STACK
-	cld
+	push dword 2
+	popfd
 	dec dword [left]
 	js finished
+	mov edi, 0x2fff0	; QEMU may have written here: it checks no limits
+	mov eax, 0xcccccccc
+	stosd
+	stosd
+	stosd
+	stosd
 	mov esi, [next]
 	mov edi, cur
 	mov ecx, CASE_SIZE / 4
@@ -418,6 +432,10 @@ enter_real:
 	mov [stackptr], eax
 	mov ax, [c_ss]
 	mov [stackptr + 4], ax
+	mov esi, IVT
+	xor edi, edi
+	mov ecx, 256
+	rep movsd
 	lidt [ivtr]
 	jmp SEL_CODE16:R(.pm16)
 bits 16
@@ -656,6 +674,7 @@ bits 32
 
 ; The state is saved; protected mode without paging.
 complete:
+	cld
 	dec dword [running]
 	jnz broken
 	mov edi, [c_codeaddr]
