@@ -44,7 +44,13 @@ func (c *CPU) handlerFor(u *uop, off uint64) handler {
 
 // unimplemented stops the run at an instruction of the table that has no handler.
 func unimplemented(c *CPU, u *uop) bool {
-	return c.notImplemented("instruction %v (%s) at %#x is not implemented", u.Op, u.Row.Enc, c.start(u))
+	la := c.start(u)
+	if c.mode != isa.Mode64 {
+		la = (la + c.seg[isa.CS].Base) & 0xffffffff
+	}
+	b := make([]byte, u.Len)
+	b = b[:c.ReadLinear(la, b)]
+	return c.notImplemented("instruction %v (%s), bytes % x, at %#x is not implemented", u.Op, u.Row.Enc, b, c.start(u))
 }
 
 // invalidOpcode returns the handler of bytes that do not decode.

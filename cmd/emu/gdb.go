@@ -1,13 +1,20 @@
 package main
 
 import (
-	"context"
-	"errors"
+	"fmt"
+	"os"
 
-	"github.com/hybridbridge/emu/core/machine"
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/hybridbridge/emu/core/gdb"
 )
 
-// serveGDB waits for gdb at addr and lets it run the machine.
-func serveGDB(context.Context, *machine.Machine, string, machine.Config) error {
-	return errors.New("gdb: not built yet")
+// listenGDB makes the server for --gdb and says where gdb finds it.
+func listenGDB(addr string, log hclog.Logger) (*gdb.Server, error) {
+	s, err := gdb.Listen(addr, log)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(os.Stderr, "emu: waiting for gdb: target remote %s\r\n", s.Addr())
+	return s, nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/hashicorp/go-hclog"
@@ -27,13 +28,18 @@ const (
 	exitSignal      = 128
 )
 
-// exitError carries the exit code of an end that is not emu's failure.
+// codedError carries the exit code of an end that is not emu's failure; err may be nil.
 type codedError struct {
 	code int
 	err  error
 }
 
-func (e *codedError) Error() string { return e.err.Error() }
+func (e *codedError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
 func (e *codedError) Unwrap() error { return e.err }
 
 func usageError(format string, args ...any) error {
@@ -45,23 +51,56 @@ func main() {
 }
 
 func run(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := withSignals(context.Background())
 	defer stop()
 	root := newRoot()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return exitOK
-	}
 	var coded *codedError
 	if errors.As(err, &coded) {
-		if coded.err != nil {
-			fmt.Fprintln(os.Stderr, "emu:", coded.err)
-		}
+		err = coded.err
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "emu:", strings.TrimSuffix(err.Error(), "\n"))
+	}
+	if coded != nil {
 		return coded.code
 	}
-	fmt.Fprintln(os.Stderr, "emu:", err)
+	return exitCode(err)
+}
+
+// exitCode returns the exit code for what a command returned.
+func exitCode(err error) int {
+	var coded *codedError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &coded):
+		return coded.code
+	}
 	return exitError
+}
+
+// signalError is the cause of a context that a signal has cancelled.
+type signalError struct{ signal syscall.Signal }
+
+func (e signalError) Error() string { return "ended by signal: " + e.signal.String() }
+
+// withSignals cancels the context when a signal asks for the end. A second one kills the process, in case the first has
+// no effect.
+func withSignals(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	// Writes to a closed pipe return an error, so that the terminal can be restored.
+	signal.Ignore(syscall.SIGPIPE)
+	go func() {
+		if s, ok := <-signals; ok {
+			signal.Stop(signals)
+			cancel(signalError{s.(syscall.Signal)})
+		}
+	}()
+	return ctx, func() { signal.Stop(signals); cancel(nil) }
 }
 
 func newRoot() *cobra.Command {
@@ -71,6 +110,13 @@ func newRoot() *cobra.Command {
 		Short:         "Run and inspect virtual machines in a whole-system x86 emulator",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError("unknown command %q; \"emu help\" lists them", args[0])
+			}
+			return cmd.Help()
+		},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &codedError{exitUsage, err} })
 	root.PersistentFlags().StringVar(&level, "log", "warn", "log level: trace, debug, info, warn, error, off")
@@ -81,6 +127,7 @@ func newRoot() *cobra.Command {
 		}
 		return hclog.New(&hclog.LoggerOptions{Name: "emu", Level: l, Output: os.Stderr}), nil
 	}
-	root.AddCommand(newRunCommand(logger), newDisasmCommand())
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.AddCommand(newRunCommand(logger), newDisasmCommand(), newSnapshotCommand())
 	return root
 }

@@ -6,14 +6,14 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
+	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
+	"github.com/hybridbridge/emu/core/gdb"
 	"github.com/hybridbridge/emu/core/machine"
 	"github.com/hybridbridge/emu/cpu"
 )
@@ -31,7 +31,11 @@ type runOptions struct {
 	budget                      uint64
 	debugExit, debugConsole     bool
 	rng                         bool
+	cpu                         string
 	virtioConsole               string
+	seed                        uint64
+	kernelStub                  bool
+	shifts                      string
 }
 
 func newRunCommand(logger func() (hclog.Logger, error)) *cobra.Command {
@@ -46,7 +50,12 @@ On a terminal, Ctrl-A x quits, Ctrl-A s saves a snapshot, Ctrl-A h lists the key
 Exit codes: 0 power-off; 1 error; 2 usage; 3 reset under --no-reboot; 4 triple fault; 5 budget spent; 6 halted for good;
 7 not implemented by emu; 128+n ended by signal n. With --debug-exit, a guest that writes v to port 0xf4 ends the run with
 2v+1.`,
-		Args: cobra.NoArgs,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError("emu run takes flags only, not %q", args[0])
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := logger()
 			if err != nil {
@@ -63,6 +72,7 @@ Exit codes: 0 power-off; 1 error; 2 usage; 3 reset under --no-reboot; 4 triple f
 	f.StringVar(&o.ramAbove, "ram-above", "", "place RAM above this physical address, beside what the kernel image needs")
 	f.StringArrayVar(&o.drives, "drive", nil, "virtio disk: FILE[,format=raw|qcow2][,readonly][,snapshot] (repeatable)")
 	f.StringVar(&o.serial, "serial", "stdio", "first serial port: stdio, file:FILE, unix:SOCKET or none")
+	f.StringVar(&o.cpu, "cpu", "", "change the processor's features: +la57,-pcid,... (names as in /proc/cpuinfo)")
 	f.BoolVar(&o.rng, "rng", false, "plug in a virtio random generator, whose numbers repeat")
 	f.StringVar(&o.virtioConsole, "virtio-console", "", "plug in a virtio console that writes to this file")
 	f.StringVar(&o.save, "save", "", "where to save a snapshot")
@@ -73,6 +83,9 @@ Exit codes: 0 power-off; 1 error; 2 usage; 3 reset under --no-reboot; 4 triple f
 	f.BoolVar(&o.noReboot, "no-reboot", false, "end when the guest resets the machine")
 	f.BoolVar(&o.realtime, "realtime", false, "tie guest time to the host's clock; runs then do not repeat")
 	f.BoolVar(&o.taint, "taint", false, "keep track of taint (nothing is tainted at first)")
+	f.Uint64Var(&o.seed, "seed", 0, "start of all that is random in the machine; runs with the same seed are the same")
+	f.BoolVar(&o.kernelStub, "kernel-stub", false, "let the kernel unpack itself instead of unpacking it on the host")
+	f.StringVar(&o.shifts, "shifts", "", "place the kernel: text=N,phys_base=N,page_offset=N,vmalloc=N,vmemmap=N, as a snapshot of it tells them")
 	f.Uint64Var(&o.budget, "budget", 0, "end after this many instructions (0: no bound)")
 	f.BoolVar(&o.debugExit, "debug-exit", false, "offer the debug-exit port 0xf4")
 	f.BoolVar(&o.debugConsole, "debug-console", false, "print what the guest writes to port 0xe9 on stderr")
@@ -96,6 +109,13 @@ func (o *runOptions) check() error {
 func (o *runOptions) config(log hclog.Logger) (machine.Config, error) {
 	cfg := machine.Config{
 		CommandLine: o.commandLine, Realtime: o.realtime, DebugExit: o.debugExit, RNG: o.rng, Log: log,
+		Seed: o.seed, KernelStub: o.kernelStub,
+	}
+	if o.shifts != "" {
+		var err error
+		if cfg.Shifts, err = parseShifts(o.shifts); err != nil {
+			return cfg, &codedError{exitUsage, err}
+		}
 	}
 	if o.debugConsole {
 		cfg.DebugConsole = os.Stderr
@@ -114,6 +134,9 @@ func (o *runOptions) config(log hclog.Logger) (machine.Config, error) {
 	if cfg.MemorySize, err = parseSize(o.memory); err != nil {
 		return cfg, usageError("--memory: %w", err)
 	}
+	if cfg.CPU.Features, cfg.CPU.Model, err = cpu.ParseModel(o.cpu); err != nil {
+		return cfg, usageError("--cpu: %w", err)
+	}
 	if o.load != "" {
 		return cfg, nil
 	}
@@ -130,9 +153,10 @@ func (o *runOptions) config(log hclog.Logger) (machine.Config, error) {
 		if err != nil {
 			return cfg, usageError("--ram-above: %w", err)
 		}
-		if cfg.Layout, err = machine.DisjointLayout(cfg.Kernel, cfg.MemorySize, above); err != nil {
+		if cfg.Layout, err = machine.DisjointLayout(cfg.Kernel, cfg.MemorySize, above, cfg.Shifts); err != nil {
 			return cfg, err
 		}
+		cfg.KeepPhysical = true
 	}
 	return cfg, nil
 }
@@ -145,21 +169,54 @@ func runMachine(ctx context.Context, o *runOptions, log hclog.Logger) error {
 	if err != nil {
 		return err
 	}
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(signals)
-
+	if o.save != "" {
+		if err := checkSavePath(o.save); err != nil {
+			return err
+		}
+	}
+	r := &runner{options: o, config: cfg, log: log}
+	if o.gdb != "" {
+		if r.gdb, err = listenGDB(o.gdb, log); err != nil {
+			return err
+		}
+		defer r.gdb.Close()
+	}
 	for {
-		again, err := runOnce(ctx, o, cfg, signals)
+		again, err := r.once(ctx)
 		if err != nil || !again {
+			if r.gdb != nil {
+				r.gdb.Exited(exitCode(err))
+			}
 			return err
 		}
 		o.load = ""
 	}
 }
 
-// runOnce runs one machine until it ends. again says that the guest wants a reboot.
-func runOnce(ctx context.Context, o *runOptions, cfg machine.Config, signals <-chan os.Signal) (again bool, err error) {
+// checkSavePath reports early that a snapshot cannot be saved, not after an hour of running.
+func checkSavePath(path string) error {
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		return fmt.Errorf("--save %s: is a directory", path)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("--save %s: %w", path, err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// runner runs machines: one, and another after each reset.
+type runner struct {
+	options *runOptions
+	config  machine.Config
+	log     hclog.Logger
+	gdb     *gdb.Server // nil if no debugger is wanted
+	saved   bool        // the snapshot that --save-when asks for
+}
+
+// once runs one machine until it ends. again says that the guest wants a reboot.
+func (r *runner) once(ctx context.Context) (again bool, err error) {
+	o, cfg := r.options, r.config
 	serial, err := openSerial(o.serial)
 	if err != nil {
 		return false, err
@@ -185,77 +242,111 @@ func runOnce(ctx context.Context, o *runOptions, cfg machine.Config, signals <-c
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
 
-	ctx, quit := context.WithCancel(ctx)
-	defer quit()
-	keys := newKeys(m, quit)
+	runCtx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	keys := newKeys(m, func() { cancel(errQuit) })
+	serial.failed = func(err error) { cancel(fmt.Errorf("console: %w", err)) }
 	serial.start(keys)
-	if o.gdb != "" {
-		return false, serveGDB(ctx, m, o.gdb, cfg)
-	}
-	if o.saveWhen != "" {
+	if o.saveWhen != "" && !r.saved {
 		m.WaitFor(o.saveWhen)
 	}
-	begin := time.Now()
-	out := m.Run(ctx, o.budget)
-	for out.Reason == machine.Text || out.Reason == machine.Interrupted && keys.takeSave() {
-		path := o.save
-		if path == "" {
-			path = "emu-" + time.Now().Format("20060102-150405") + ".snapshot"
+	run := m.Run
+	if r.gdb != nil {
+		r.gdb.Attach(m, machine.Symbols(cfg.Kernel))
+		run = r.gdb.Run
+	}
+	begin, first := time.Now(), m.CPU().Instructions()
+	out := run(runCtx, o.budget)
+	for out.Reason == machine.Text || out.Reason == machine.Interrupted && runCtx.Err() == nil {
+		if out.Reason == machine.Text {
+			if err := m.Save(o.save); err != nil {
+				return false, err
+			}
+			r.saved = true
+			keys.say("saved " + o.save)
+		} else if keys.takeSave() {
+			r.saveForUser(m, keys)
 		}
-		if err := m.Save(path); err != nil {
-			return false, err
-		}
-		keys.say("saved " + path)
-		out = m.Run(ctx, o.budget)
+		out = run(runCtx, o.budget)
 	}
 	serial.Close()
 	if o.stats {
-		printStats(os.Stderr, m, time.Since(begin))
+		printStats(os.Stderr, m, first, time.Since(begin))
 	}
-	return finish(o, cfg, m, out, keys, signals)
+	return r.finish(m, out, context.Cause(runCtx))
 }
 
-// finish turns an outcome into an exit code and says what happened.
-func finish(o *runOptions, cfg machine.Config, m *machine.Machine, out machine.Outcome, keys *keys, signals <-chan os.Signal) (again bool, err error) {
+// saveForUser saves as a person asked with Ctrl-A s. A failure is told, and the guest goes on.
+func (r *runner) saveForUser(m *machine.Machine, keys *keys) {
+	path := r.options.save
+	if path == "" {
+		path = "emu-" + time.Now().Format("20060102-150405") + ".snapshot"
+	}
+	if err := m.Save(path); err != nil {
+		keys.say(err.Error())
+		return
+	}
+	keys.say("saved " + path)
+}
+
+// errQuit is the cause of a run that a person ended with Ctrl-A x.
+var errQuit = errors.New("quit")
+
+// finish turns an outcome into an exit code and says what happened. cause is why the context was cancelled, if it was.
+func (r *runner) finish(m *machine.Machine, out machine.Outcome, cause error) (again bool, err error) {
 	coded := func(code int) error {
 		detail := ""
 		if out.Detail != "" {
 			detail = ": " + out.Detail
 		}
-		return &codedError{code, fmt.Errorf("%v%s\n%s", out.Reason, detail, m.Describe(machine.Symbols(cfg.Kernel)))}
+		t := machine.Symbols(r.config.Kernel)
+		if t == nil {
+			t = m.KernelSymbols()
+		}
+		return &codedError{code, fmt.Errorf("%v%s\n%s", out.Reason, detail, m.Describe(t))}
 	}
+	var sig signalError
 	switch out.Reason {
 	case machine.PowerOff:
-		return false, nil
+		return false, r.missedSave()
 	case machine.Reset:
-		if o.noReboot || cfg.Kernel == nil {
+		if r.options.noReboot || r.config.Kernel == nil {
 			return false, coded(exitReset)
 		}
 		return true, nil
 	case machine.TripleFault:
 		return false, coded(exitTripleFault)
 	case machine.DebugExit:
-		return false, &codedError{int(out.Code)<<1&0xff | 1, nil}
+		return false, &codedError{int(out.Code)<<1&0xff | 1, r.missedSave()}
 	case machine.Budget:
 		return false, coded(exitBudget)
 	case machine.Halted, machine.Idle:
 		return false, coded(exitHalted)
+	case machine.Killed:
+		return false, nil
 	case machine.Interrupted:
-		if keys.quit.Load() {
+		switch {
+		case errors.Is(cause, errQuit):
 			return false, nil
+		case errors.As(cause, &sig):
+			out.Detail = sig.Error()
+			return false, coded(exitSignal + int(sig.signal))
 		}
-		select {
-		case s := <-signals:
-			return false, &codedError{exitSignal + int(s.(syscall.Signal)), coded(0)}
-		default:
-			return false, coded(exitError)
-		}
+		return false, cause
 	}
 	return false, coded(exitUnsupported)
 }
 
-// printStats prints the statistics of a run.
-func printStats(w io.Writer, m *machine.Machine, d time.Duration) {
+// missedSave is the error of a run in which the text of --save-when was never printed.
+func (r *runner) missedSave() error {
+	if r.options.saveWhen == "" || r.saved {
+		return nil
+	}
+	return fmt.Errorf("--save-when: %q was never printed on the console, so nothing was saved", r.options.saveWhen)
+}
+
+// printStats prints the statistics of a run that began with instruction first.
+func printStats(w io.Writer, m *machine.Machine, first uint64, d time.Duration) {
 	s, devices := m.Statistics()
 	n := m.CPU().Instructions()
 	ratio := func(a, b uint64) float64 {
@@ -264,11 +355,12 @@ func printStats(w io.Writer, m *machine.Machine, d time.Duration) {
 		}
 		return 100 * float64(a) / float64(b)
 	}
-	fmt.Fprintf(w, "instructions      %d in %.2f s, %.1f MIPS; guest time %.3f s\n",
-		n, d.Seconds(), float64(n)/d.Seconds()/1e6, float64(m.Now())/1e9)
+	did := n - first
+	fmt.Fprintf(w, "instructions      %d, of which %d in %.2f s, %.1f MIPS; guest time %.3f s\n",
+		n, did, d.Seconds(), float64(did)/d.Seconds()/1e6, float64(m.Now())/1e9)
 	fmt.Fprintf(w, "blocks            %d executed, %d built, %.4f %% hits; %d pages of code dropped\n",
 		s.BlocksExecuted, s.BlocksBuilt, 100-ratio(s.BlocksBuilt, s.BlocksExecuted), s.CodeDrops)
-	fmt.Fprintf(w, "TLB               %d misses, one in %.0f instructions\n", s.TLBMisses, float64(n)/float64(max(s.TLBMisses, 1)))
+	fmt.Fprintf(w, "TLB               %d misses, one in %.0f instructions\n", s.TLBMisses, float64(did)/float64(max(s.TLBMisses, 1)))
 	fmt.Fprintf(w, "interrupts        %d\n", s.Interrupts)
 	for v, k := range s.Exceptions {
 		if k > 0 {

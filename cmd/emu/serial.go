@@ -23,6 +23,10 @@ type serial struct {
 	terminal    bool
 	restore     func()
 	once        sync.Once
+	// failed is told the first error of the output, unless lenient: the other end of a socket may go away.
+	failed  func(error)
+	lenient bool
+	broken  bool
 }
 
 // openSerial opens what --serial names. A terminal is put into raw mode until Close.
@@ -39,6 +43,8 @@ func openSerial(what string) (*serial, error) {
 			}
 			s.interactive, s.terminal = true, true
 			s.restore = func() { _ = term.Restore(fd, old) }
+		} else if st, err := os.Stdin.Stat(); err == nil && st.Mode()&(os.ModeNamedPipe|os.ModeSocket) != 0 {
+			s.interactive = true // until its end, see start
 		}
 		return s, nil
 	case "none":
@@ -54,13 +60,25 @@ func openSerial(what string) (*serial, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &serial{in: c, out: c, interactive: true, restore: func() { c.Close() }}, nil
+		return &serial{in: c, out: c, interactive: true, lenient: true, restore: func() { c.Close() }}, nil
 	}
 	return nil, usageError("--serial %s: stdio, file:FILE, unix:SOCKET and none are known", what)
 }
 
 // Write implements io.Writer.
-func (s *serial) Write(p []byte) (int, error) { return s.out.Write(p) }
+func (s *serial) Write(p []byte) (int, error) {
+	if s.broken {
+		return len(p), nil
+	}
+	n, err := s.out.Write(p)
+	if err != nil {
+		s.broken = true
+		if s.failed != nil && !s.lenient {
+			s.failed(err)
+		}
+	}
+	return n, err
+}
 
 // Close restores the terminal or closes the file; it may be called again.
 func (s *serial) Close() { s.once.Do(s.restore) }
@@ -82,6 +100,7 @@ func (s *serial) start(k *keys) {
 				if !errors.Is(err, io.EOF) {
 					k.say("input: " + err.Error())
 				}
+				k.m.EndInput()
 				return
 			}
 		}
@@ -91,14 +110,13 @@ func (s *serial) start(k *keys) {
 // keys passes typed bytes to the guest and acts on Ctrl-A sequences.
 type keys struct {
 	m       *machine.Machine
-	cancel  func()
+	quit    func()
 	escapes bool // Ctrl-A is a command
 	prefix  bool
-	quit    atomic.Bool
 	save    atomic.Bool
 }
 
-func newKeys(m *machine.Machine, cancel func()) *keys { return &keys{m: m, cancel: cancel} }
+func newKeys(m *machine.Machine, quit func()) *keys { return &keys{m: m, quit: quit} }
 
 const keysHelp = "Ctrl-A x quit, Ctrl-A s save a snapshot, Ctrl-A h this help, Ctrl-A Ctrl-A send Ctrl-A"
 
@@ -118,8 +136,7 @@ func (k *keys) typed(p []byte) {
 		case !k.prefix || b == 1:
 			out = append(out, b)
 		case b == 'x':
-			k.quit.Store(true)
-			k.cancel()
+			k.quit()
 		case b == 's':
 			k.save.Store(true)
 			k.m.Interrupt()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +28,16 @@ type Config struct {
 	// Kernel and Initrd are the images to start, in memory; Initrd may be nil.
 	Kernel, Initrd []byte
 	CommandLine    string
-	Drives         []Drive
+	// KernelStub has a bzImage unpack itself instead of unpacking it on the host.
+	KernelStub bool
+	// Seed starts all that is random in the machine: where a kernel lies (KASLR), RDRAND, the virtio random generator.
+	// Machines that differ in nothing run alike.
+	Seed uint64
+	// Shifts places a Linux kernel exactly; nil leaves it to Seed and to the command line.
+	Shifts *boot.Shifts
+	// KeepPhysical keeps the kernel at its physical address when its virtual address is random.
+	KeepPhysical bool
+	Drives       []Drive
 	// Console receives what the guest writes to the first serial port; nil discards it.
 	Console io.Writer
 	// RNG plugs in a virtio random generator, which repeats.
@@ -43,7 +53,7 @@ type Config struct {
 	// Interactive makes idle time pass at the host's pace, so that a guest that waits for a person does not spin.
 	// What the guest sees does not change.
 	Interactive bool
-	// CPU chooses the processor's model; its Memory and Platform are set by New.
+	// CPU chooses the processor's model; its Memory, Platform and Seed are set by New.
 	CPU cpu.Config
 	// Taint switches taint on.
 	Taint *cpu.TaintOptions
@@ -66,11 +76,14 @@ const (
 	Unsupported               // the guest needs something that emu does not implement
 	Text                      // the text that WaitFor named was printed
 	Idle                      // the guest waits for input that will never come
+	Stepped                   // Step has executed one instruction
+	Killed                    // a debugger asked for the end
 )
 
 var reasonNames = [...]string{
 	"power-off", "reset", "triple fault", "debug exit", "halted for good", "instruction budget spent", "interrupted",
-	"breakpoint", "unsupported", "text on the console", "idle without an event to come",
+	"breakpoint", "unsupported", "text on the console", "idle without an event to come", "one instruction executed",
+	"ended by the debugger",
 }
 
 // String returns the reason in words.
@@ -84,8 +97,8 @@ type Outcome struct {
 	Detail string
 }
 
-// Machine is a PC. Run and the methods that look at or change the guest belong to one goroutine; Input and Stop may be
-// called from any.
+// Machine is a PC. Run and the methods that look at or change the guest belong to one goroutine; Input, EndInput and
+// Interrupt may be called from any.
 type Machine struct {
 	cfg   Config
 	log   hclog.Logger
@@ -98,10 +111,15 @@ type Machine struct {
 
 	// skipped is guest time that passed without instructions, in ns: guest time is instructions plus skipped.
 	skipped uint64
-	outcome *Outcome // set by a device to end the run
-	console *console
+	// idleSince is when the guest fell asleep, at instruction idleAt.
+	idleAt    uint64
+	idleSince clock.Time
+	outcome   *Outcome // set by a device to end the run
+	console   *console
+	regions   *regions // to be placed; nil if not or done
 
 	interrupted atomic.Bool
+	inputEnded  atomic.Bool
 
 	mu      sync.Mutex
 	input   []byte
@@ -123,6 +141,7 @@ func New(cfg Config) (*Machine, error) {
 		m.Close()
 		return nil, err
 	}
+	debug.FreeOSMemory() // the unpacked kernel
 	return m, nil
 }
 
@@ -145,7 +164,7 @@ func assemble(cfg Config) (*Machine, error) {
 	m := &Machine{cfg: cfg, log: cfg.Log, mem: mem, bus: newBus(), wakeup: make(chan struct{}, 1)}
 	m.queue = clock.NewQueue(m.Now, m.timerSet)
 	c := cfg.CPU
-	c.Memory, c.Platform = ram{mem}, m
+	c.Memory, c.Platform, c.Seed = ram{mem}, m, cfg.Seed
 	m.cpu = cpu.New(c)
 	if cfg.Taint != nil {
 		m.cpu.EnableTaint(cfg.Taint)
@@ -171,13 +190,35 @@ func (m *Machine) loadKernel() error {
 	}
 	m.boot, err = image.Load(m.mem, boot.Params{
 		CommandLine: m.cfg.CommandLine, Initrd: m.cfg.Initrd, RSDP: rsdp, Reserved: m.reserved(),
+		Stub: m.cfg.KernelStub, Seed: m.cfg.Seed, Shifts: m.cfg.Shifts, KeepPhysical: m.cfg.KeepPhysical,
+		LA57: m.cfg.CPU.Model.Has(cpu.ModelLA57),
 	})
 	if err != nil {
 		return err
 	}
+	m.log.Debug("kernel loaded", "stub", m.boot.Stub, "base", hclog.Hex(m.boot.KernelBase), "text_shift", hclog.Hex(m.boot.Shifts.Text))
+	if r := m.boot.Shifts.Regions; r != (boot.Regions{}) {
+		if m.regions, err = findRegions(image, m.boot.Shifts); err != nil {
+			return err
+		}
+		m.regions.arm(m.cpu)
+	}
 	s := m.cpu.State()
 	m.boot.Entry.Apply(&s)
+	enableMTRRs(&s.MSR, m.cfg.CPU.PhysBits)
 	return m.cpu.SetState(s)
+}
+
+// enableMTRRs does what firmware does: all memory is write-back but the last GiB below 4 GiB, where devices are
+// (SDM vol. 3A, 11.11). A kernel that finds them blank takes the machine for broken and does without the PAT.
+func enableMTRRs(r *vcpu.MSRs, physBits uint8) {
+	if physBits == 0 {
+		physBits = 40
+	}
+	const enabled, valid, writeBack = 1 << 11, 1 << 11, 6
+	r.MTRRDefType = enabled | writeBack
+	r.MTRRPhys[0] = memory.PCIHole // uncacheable
+	r.MTRRPhys[1] = (1<<physBits - (memory.PCIHoleEnd - memory.PCIHole)) | valid
 }
 
 // Close releases memory and drives.
@@ -196,6 +237,9 @@ func (m *Machine) Now() clock.Time { return clock.Time(m.cpu.Instructions() + m.
 
 // timerSet bounds the run in progress, since a timer was set that is due earlier.
 func (m *Machine) timerSet(deadline clock.Time) {
+	if m.outcome != nil {
+		return // the run ends here
+	}
 	m.cpu.SetDeadline(min(m.instructionsAt(deadline), m.limit()))
 }
 
@@ -226,6 +270,13 @@ func (m *Machine) Input(p []byte) {
 	m.wake()
 }
 
+// EndInput says that there will be no more Input: a guest that waits for it would wait forever. It may be called from
+// any goroutine.
+func (m *Machine) EndInput() {
+	m.inputEnded.Store(true)
+	m.wake()
+}
+
 // wake interrupts the vCPU or the host's sleep.
 func (m *Machine) wake() {
 	select {
@@ -252,11 +303,30 @@ const realtimeSlice = 1_000_000
 // Run runs the guest until something ends it: at the latest when budget instructions in all have been executed (0 for
 // no bound) or ctx is done. It may be called again after an Outcome that left the guest alive.
 func (m *Machine) Run(ctx context.Context, budget uint64) Outcome {
-	stop := context.AfterFunc(ctx, m.wake)
-	defer stop()
 	if budget == 0 {
 		budget = ^uint64(0)
 	}
+	return m.run(ctx, budget, false)
+}
+
+// Step executes one instruction for a debugger, or one iteration of a repeated string instruction: the outcome is
+// Stepped if nothing else happened. No interrupt is taken before it, except that a halted guest sleeps until one comes
+// and the step ends where its handler begins.
+func (m *Machine) Step(ctx context.Context) Outcome {
+	return m.run(ctx, m.cpu.Instructions()+1, true)
+}
+
+// execute runs the vCPU for one turn of run.
+func (m *Machine) execute(deadline uint64, step bool) vcpu.Exit {
+	if step && !m.cpu.Halted() {
+		return m.cpu.Step()
+	}
+	return m.cpu.Run(deadline)
+}
+
+func (m *Machine) run(ctx context.Context, budget uint64, step bool) Outcome {
+	stop := context.AfterFunc(ctx, m.wake)
+	defer stop()
 	m.board.budget = budget
 	m.started, m.base = time.Now(), m.Now()
 	for {
@@ -268,6 +338,8 @@ func (m *Machine) Run(ctx context.Context, budget uint64) Outcome {
 		switch {
 		case ctx.Err() != nil || m.interrupted.Swap(false):
 			return Outcome{Reason: Interrupted}
+		case m.cpu.Instructions() >= budget && step:
+			return Outcome{Reason: Stepped}
 		case m.cpu.Instructions() >= budget:
 			return Outcome{Reason: Budget}
 		}
@@ -275,7 +347,7 @@ func (m *Machine) Run(ctx context.Context, budget uint64) Outcome {
 		if m.cfg.Realtime {
 			deadline = min(deadline, m.cpu.Instructions()+realtimeSlice)
 		}
-		exit := m.cpu.Run(deadline)
+		exit := m.execute(deadline, step)
 		if m.cfg.Realtime {
 			m.catchUp()
 		}
@@ -286,6 +358,9 @@ func (m *Machine) Run(ctx context.Context, budget uint64) Outcome {
 		switch exit.Reason {
 		case vcpu.ExitDeadline, vcpu.ExitStopped:
 		case vcpu.ExitHalt:
+			if step && m.cpu.Instructions() >= budget {
+				continue
+			}
 			if o := m.idle(ctx); o != nil {
 				o.Exit = exit
 				return *o
@@ -293,6 +368,11 @@ func (m *Machine) Run(ctx context.Context, budget uint64) Outcome {
 		case vcpu.ExitShutdown:
 			return Outcome{Reason: TripleFault, Exit: exit, Detail: exit.Detail}
 		case vcpu.ExitBreakpoint, vcpu.ExitWatchpoint:
+			if handled, err := m.placeRegions(exit); err != nil {
+				return Outcome{Reason: Unsupported, Exit: exit, Detail: err.Error()}
+			} else if handled {
+				continue
+			}
 			return Outcome{Reason: Breakpoint, Exit: exit}
 		default:
 			return Outcome{Reason: Unsupported, Exit: exit, Detail: exit.Detail}
@@ -317,10 +397,13 @@ func (m *Machine) takeInput() {
 	}
 }
 
+// idleTooLong is guest time after which a guest that no timer wakes counts as asleep for good.
+const idleTooLong = clock.Time(24 * time.Hour)
+
 // idle passes the time until the next timer, or waits for input if there is none.
 func (m *Machine) idle(ctx context.Context) *Outcome {
 	next := m.queue.Next()
-	waits := m.cfg.Interactive || m.cfg.Realtime
+	waits := m.cfg.Interactive && !m.inputEnded.Load() || m.cfg.Realtime
 	switch {
 	case m.cpu.RFLAGS()&cpu.FlagIF == 0:
 		return &Outcome{Reason: Halted, Detail: "the guest executed HLT with interrupts disabled"}
@@ -328,8 +411,14 @@ func (m *Machine) idle(ctx context.Context) *Outcome {
 		return &Outcome{Reason: Idle, Detail: "the guest waits for an interrupt, no timer is set and no input can come"}
 	}
 	now := m.Now()
+	if n := m.cpu.Instructions(); n != m.idleAt {
+		m.idleAt, m.idleSince = n, now
+	}
 	if next != clock.Never && next <= now {
 		return nil
+	}
+	if !waits && now-m.idleSince > idleTooLong {
+		return &Outcome{Reason: Idle, Detail: "a day of guest time has passed without an interrupt that the guest takes"}
 	}
 	if waits {
 		if !m.sleep(ctx, next, now) {

@@ -7,6 +7,7 @@ import (
 	"github.com/hybridbridge/emu/core/boot"
 	"github.com/hybridbridge/emu/core/symbols"
 	"github.com/hybridbridge/emu/cpu"
+	"github.com/hybridbridge/emu/cpu/vcpu"
 )
 
 // Symbols reads the symbols of a kernel image, at the addresses for which it was linked. A kernel without symbols has
@@ -32,11 +33,12 @@ var entryPoints = []string{"entry_SYSCALL_64", "entry_SYSENTER_32"}
 
 // TextShift returns how far from its linked address the running kernel lies: what KASLR added. It is 0 until the kernel
 // has set up its system-call entry.
-func (m *Machine) TextShift(t *symbols.Table) uint64 {
+func (m *Machine) TextShift(t *symbols.Table) uint64 { return textShift(t, m.cpu.State()) }
+
+func textShift(t *symbols.Table, s vcpu.State) uint64 {
 	if t == nil {
 		return 0
 	}
-	s := m.cpu.State()
 	for i, entry := range []uint64{s.MSR.LSTAR, s.MSR.SysenterEIP} {
 		if a, ok := t.Address(entryPoints[i]); ok && entry != 0 {
 			return entry - a

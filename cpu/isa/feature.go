@@ -83,3 +83,13 @@ func Features(list ...Feature) FeatureSet {
 
 // Has reports whether the set holds f. Every set holds FeatNone.
 func (s FeatureSet) Has(f Feature) bool { return f == FeatNone || s>>f&1 != 0 }
+
+// FeatureNamed returns the feature that rows spell so.
+func FeatureNamed(name string) (Feature, bool) {
+	for f, n := range featureNames {
+		if n == name && n != "" {
+			return Feature(f), true
+		}
+	}
+	return FeatNone, false
+}
