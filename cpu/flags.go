@@ -110,12 +110,6 @@ func (f *lazyFlags) setCF(cf bool) {
 	}
 }
 
-// keepCF restores CF from an earlier word of carries, and keeps OF.
-func (f *lazyFlags) keepCF(old uint64) {
-	of := (f.carries ^ f.carries<<1) >> 63
-	f.carries = f.carries&^(1<<63|1<<62) | old&(1<<63) | (old>>63^of)<<62
-}
-
 // sext sign-extends the low size bytes of v.
 func sext(v uint64, size uint8) int64 {
 	s := 64 - uint(size)*8

@@ -202,8 +202,11 @@ func (c *CPU) aligned(la, size uint64, acc access) bool {
 }
 
 // alignedParts raises #AC for an operand of other sizes that is not at a multiple of part: 8 for 80-bit operands, the
-// operand size for x87 state images (SDM vol. 3A, table 6-7). A page fault at its beginning goes first.
+// operand size for x87 state images (SDM vol. 3A, table 6-7). A fault at its beginning goes first.
 func (c *CPU) alignedParts(la, part uint64, acc access) bool {
+	if !c.endCanonical(la, part) {
+		return false
+	}
 	if c.ctx>>52&3 != privUserAlign || la&(part-1) == 0 {
 		return true
 	}

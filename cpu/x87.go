@@ -306,7 +306,7 @@ func (c *CPU) loadF80(la uint64) (v softfloat.F80, ok bool) {
 }
 
 func (c *CPU) storeF80(la uint64, v softfloat.F80) bool {
-	return c.alignedParts(la, 8, accessWrite) && c.probeWrite(la, 10) && c.store64(la, v.Mant) && c.store16(c.wrapLinear(la+8), v.SE)
+	return c.probeWrite(la, 10) && c.store64(la, v.Mant) && c.store16(c.wrapLinear(la+8), v.SE)
 }
 
 // x87Arith are the dyadic operations. The second operand of the reversed ones is the minuend or dividend.
@@ -600,7 +600,7 @@ func (c *CPU) x87Store(u *uop, convert func(e *softfloat.Env) (lo uint64, hi uin
 	size := u.Args[0].Size
 	// A page fault goes before the instruction's own exceptions (SDM vol. 3A, table 6-2; silicon).
 	la, ok := c.address(u, size, true)
-	if !ok || !c.probeWrite(la, size) {
+	if !ok || size == 10 && !c.alignedParts(la, 8, accessWrite) || !c.probeWrite(la, size) {
 		return false, false
 	}
 	old := f.sw

@@ -160,7 +160,8 @@ func NotesOfCPU(c CPU, pid int) []Note {
 	q = le.AppendUint64(le.AppendUint64(q, c.RIP), c.RFLAGS)
 	for _, s := range []Segment{
 		c.Seg[CS], c.Seg[DS], c.Seg[ES], c.Seg[FS], c.Seg[GS], c.Seg[SS], c.LDTR, c.TR,
-		{Base: c.GDTR.Base, Limit: c.GDTR.Limit}, {Base: c.IDTR.Base, Limit: c.IDTR.Limit},
+		{Base: c.GDTR.Base, Limit: c.GDTR.Limit},
+		{Base: c.IDTR.Base, Limit: c.IDTR.Limit},
 	} {
 		q = le.AppendUint32(q, uint32(s.Selector))
 		q = le.AppendUint32(q, s.Limit)

@@ -13,10 +13,10 @@ TEXT ·blob(SB),NOSPLIT|NOFRAME,$0-0
 	JMP signal
 
 start:
-	// mmap(ctlBase, ctlSize, PROT_READ|PROT_WRITE, MAP_SHARED|MAP_FIXED|MAP_POPULATE, 3, 0)
+	// mmap(ctlBase, pageSize, PROT_READ|PROT_WRITE, MAP_SHARED|MAP_FIXED|MAP_POPULATE, 3, 0)
 	MOVL $9, AX
 	MOVL $const_ctlBase, DI
-	MOVL $const_ctlSize, SI
+	MOVL $const_pageSize, SI
 	MOVL $3, DX
 	MOVL $0x8011, R10
 	MOVL $3, R8
@@ -68,7 +68,7 @@ run:
 	JAE  ring
 
 	// Data pages.
-	MOVL $const_ctlTemplate, SI
+	MOVQ $const_shTemplate, SI
 	MOVL $const_dataBase, DI
 	MOVL $(const_dataSize / 8), CX
 	REP
@@ -171,7 +171,7 @@ signal:
 
 	// Keep the data pages, in plain flags.
 after:
-	MOVL $const_ctlStack, SP
+	MOVQ  $const_shStack, SP
 	PUSHQ $2
 	POPFQ
 	CMPQ  const_ctlBases, $0

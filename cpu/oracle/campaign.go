@@ -204,13 +204,15 @@ func (w *worker) judge(n uint64, i int) error {
 	}
 	// Once more: an interruption at the wrong moment can cost a case some state (seen: a hypervisor that loses NT when
 	// it handles a page fault of its own).
-	if _, err := w.native.Run(i, i+1); err != nil {
-		return err
-	}
-	w.native.Outcome(i, host)
-	if diffs = allow(c, host, emu, Compare(c, host, emu), w.result.Allowed); len(diffs) == 0 {
-		w.result.Unstable++
-		return nil
+	for range 3 {
+		if _, err := w.native.Run(i, i+1); err != nil {
+			return err
+		}
+		w.native.Outcome(i, host)
+		if diffs = allow(c, host, emu, Compare(c, host, emu), w.result.Allowed); len(diffs) == 0 {
+			w.result.Unstable++
+			return nil
+		}
 	}
 	w.failed(&Failure{N: n, Case: c, Template: w.tmpl, Host: *host, Emu: *emu, Diffs: diffs})
 	return nil

@@ -83,6 +83,7 @@ const (
 
 	vectorDE = 0
 	vectorUD = 6
+	vectorSS = 12
 	vectorGP = 13
 	vectorPF = 14
 	vectorAC = 17

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	"github.com/hybridbridge/emu/cpu/isa"
 )
@@ -13,6 +14,15 @@ import (
 type Diff struct {
 	Field     string
 	Host, Emu string
+}
+
+// data returns the offset in the data pages and the length of a difference in memory.
+func (d Diff) data() (off, n int, ok bool) {
+	if !strings.HasPrefix(d.Field, "data") {
+		return 0, 0, false
+	}
+	la, err := parsePlace(d.Field)
+	return int(la - dataBase), len(d.Host) / 2, err == nil
 }
 
 func (d Diff) String() string { return fmt.Sprintf("%s=%s (emu: %s)", d.Field, d.Host, d.Emu) }

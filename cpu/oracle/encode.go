@@ -42,8 +42,8 @@ func (r *rng) encode(d *dish, e *encoded) {
 	if r.percent(3) {
 		add(nullSegments[r.n(4)])
 	}
-	if d.Attr&isa.Lockable != 0 && mem && r.percent(14) || r.oneIn(250) {
-		add(0xf0)
+	if d.Attr&isa.Lockable != 0 && mem && r.percent(14) || r.oneIn(250) && d.Attr&isa.Privileged == 0 {
+		add(0xf0) // not LOCK MOV CR0, which on AMD's processors is MOV CR8 (APM vol. 3, MOV CRn)
 	}
 	rep := byte(0xf2 + r.n(2))
 	switch {

@@ -1028,7 +1028,7 @@ func (g *generator) branch(d *dish) {
 		rel := target - next
 		if g.oneIn(30) && o.Size == 4 {
 			rel = signExtend(g.next(), 4) &^ (1 << 30)
-			if to := next + rel; to >= codeBase-groupSize && to < codeBase+(codeGroups+1)*groupSize || to >= blobBase-pageSize && to < ctlBase+2*ctlSize {
+			if to := next + rel; to >= codeBase-groupSize && to < codeBase+(codeGroups+1)*groupSize || to >= blobBase-pageSize && to < ctlBase+2*pageSize {
 				rel = target - next // not into other code
 			}
 		}

@@ -25,37 +25,41 @@ const (
 	defaultGS = highBase - 0x123_4568
 
 	// blobBase is where the child's own program is; endAddress is where cases jump to when they are done.
-	blobBase      = 0x5d00_0000
+	blobBase      = 0x5d3b_6000
 	endAddress    = blobBase + 0xf00
 	signalAddress = blobBase + 0xf10
-	// ctlBase is the memory that the child shares with its parent: control words, stacks and records.
-	ctlBase = 0x5e00_0000
+	// ctlBase is a page of words that the child shares with its parent, sharedBase the rest: stacks and records. The page
+	// must lie where absolute addresses reach, the rest is out of the way of addresses that cases come by.
+	ctlBase    = 0x5d4c_b000
+	sharedBase = 0x6b6b_1c9c_5000
 )
 
 // Memory that the child shares with its parent. All that the child's program knows is here; go_asm.h hands the numbers
 // to the assembler.
 const (
-	ctlSetup    = ctlBase          // system calls to make at the start: number, six arguments; ends with -1
-	ctlWord     = ctlBase + 0xf80  // buffer of the doorbell pipes
-	ctlCurrent  = ctlBase + 0xf88  // record of the running case
-	ctlEnd      = ctlBase + 0xf90  // end of the records to run
-	ctlSP       = ctlBase + 0xf98  // RSP at the end of a case
-	ctlTarget   = ctlBase + 0xfa0  // where the case begins
-	ctlBases    = ctlBase + 0xfa8  // not 0 if the bases of FS and GS are part of a case
-	ctlAux      = ctlBase + 0x1000 // structures that the system calls of the setup point to
-	ctlTemplate = ctlBase + 0x2000 // what the data pages hold before a case's patches
-	ctlAltStack = ctlBase + 0x8000
-	ctlStack    = ctlBase + 0x20000 // end of the signal stack
+	ctlSetup   = ctlBase         // system calls to make at the start: number, six arguments; ends with -1
+	ctlWord    = ctlBase + 0xf80 // buffer of the doorbell pipes
+	ctlCurrent = ctlBase + 0xf88 // record of the running case
+	ctlEnd     = ctlBase + 0xf90 // end of the records to run
+	ctlSP      = ctlBase + 0xf98 // RSP at the end of a case
+	ctlTarget  = ctlBase + 0xfa0 // where the case begins
+	ctlBases   = ctlBase + 0xfa8 // not 0 if the bases of FS and GS are part of a case
 
-	ctlRecords = ctlBase + 0x20000
+	shAux      = sharedBase          // structures that the system calls of the setup point to
+	shTemplate = sharedBase + 0x1000 // what the data pages hold before a case's patches
+	shAltStack = sharedBase + 0x8000
+	shStack    = sharedBase + 0x20000 // end of the signal stack
+	shRecords  = sharedBase + 0x20000
+
 	batchSize  = 256 // records, and so cases that run at a time
 	recordSize = 0x4000
-	ctlSize    = 0x20000 + batchSize*recordSize
+	sharedSize = 0x20000 + batchSize*recordSize
 
-	// The shared file: control memory, the pages of the code groups, the data pages.
-	shmCode = ctlSize
-	shmData = shmCode + codeGroups*2*pageSize
-	shmSize = shmData + dataSize + roSize
+	// The shared file: the control page, shared memory, the pages of the code groups, the data pages.
+	shmShared = pageSize
+	shmCode   = shmShared + sharedSize
+	shmData   = shmCode + codeGroups*2*pageSize
+	shmSize   = shmData + dataSize + roSize
 )
 
 // Offsets in a record.

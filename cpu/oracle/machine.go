@@ -39,8 +39,8 @@ const (
 	kernelStack = kernelBase + 0x2000
 
 	// warmCode touches the data pages and jumps to a case; warmScratch is what it needs for that.
-	warmCode    = 0x3000_0000
-	warmScratch = 0x3000_1000
+	warmCode    = 0x6b5a_9000
+	warmScratch = 0x6b5a_a000
 )
 
 // Selectors, as 64-bit Linux has them: cases may store them.

@@ -107,7 +107,7 @@ func StartNative(tmpl *Template) (*Native, error) {
 
 // SetTemplate chooses what memory holds before a case's patches.
 func (n *Native) SetTemplate(t *Template) {
-	copy(n.mem[ctlTemplate-ctlBase:], t.data[:])
+	copy(n.mem[shmShared+shTemplate-sharedBase:], t.data[:])
 	copy(n.mem[shmData+dataSize:], t.ro[:])
 }
 
@@ -166,14 +166,15 @@ func (n *Native) setup() int {
 	for g := range uint64(codeGroups) {
 		call(sysMmap, codeBase+g*groupSize, 2*pageSize, rx, flags, fd, shmCode+g*2*pageSize)
 	}
+	call(sysMmap, sharedBase, sharedSize, rw, flags, fd, shmShared)
 	for _, base := range []uint64{dataBase, highBase} {
 		call(sysMmap, base, dataSize, rw, flags, fd, shmData)
 		call(sysMmap, base+dataSize, roSize, r, flags, fd, shmData+dataSize)
 	}
-	const stackAt, actionAt = ctlAux, ctlAux + 0x40
-	aux := n.mem[ctlAux-ctlBase:]
-	le.PutUint64(aux, ctlAltStack)
-	le.PutUint64(aux[16:], ctlStack-ctlAltStack)
+	const stackAt, actionAt = shAux, shAux + 0x40
+	aux := n.mem[shmShared+shAux-sharedBase:]
+	le.PutUint64(aux, shAltStack)
+	le.PutUint64(aux[16:], shStack-shAltStack)
 	call(sysSigaltstack, stackAt, 0)
 	le.PutUint64(aux[0x40:], signalAddress)
 	le.PutUint64(aux[0x48:], saFlags)
@@ -219,7 +220,7 @@ func (n *Native) Close() {
 
 // record returns the memory of record i.
 func (n *Native) record(i int) []byte {
-	return n.mem[ctlRecords-ctlBase+i*recordSize:][:recordSize:recordSize]
+	return n.mem[shmShared+shRecords-sharedBase+i*recordSize:][:recordSize:recordSize]
 }
 
 // popOrder is the order in which the child's program loads the general registers.
@@ -253,14 +254,14 @@ func (n *Native) Load(i int, c *Case) {
 // it; those before it are done.
 func (n *Native) Run(first, end int) (int, error) {
 	le := binary.LittleEndian
-	le.PutUint64(n.mem[ctlCurrent-ctlBase:], ctlRecords+uint64(first)*recordSize)
-	le.PutUint64(n.mem[ctlEnd-ctlBase:], ctlRecords+uint64(end)*recordSize)
+	le.PutUint64(n.mem[ctlCurrent-ctlBase:], shRecords+uint64(first)*recordSize)
+	le.PutUint64(n.mem[ctlEnd-ctlBase:], shRecords+uint64(end)*recordSize)
 	_, err := n.bell.Write(n.word[:])
 	if err == nil {
 		err = n.wait()
 	}
 	if err != nil {
-		at := int(n.word64(ctlCurrent)-ctlRecords) / recordSize
+		at := int(n.word64(ctlCurrent)-shRecords) / recordSize
 		return at, fmt.Errorf("%w (%w)", ErrChild, err)
 	}
 	return end, nil

@@ -289,14 +289,15 @@ func kernelImage(a AddressSpace, text uint64) (image []byte, base uint64) {
 	return image, base
 }
 
-// maxRoots bounds how many different tables search follows: a real machine has a few, and each may cost reading an image.
-const maxRoots = 64
+// maxRoots bounds how many different tables search follows: a real machine has one or two, and each may cost reading an image.
+const maxRoots = 16
 
 // search looks for the page tables of a 64-bit kernel in all memory: a page whose last entry leads to a table whose entry
 // 510 leads to the kernel map.
 func search(s snapshots.Snapshot) (*Kernel, error) {
 	seen := map[uint64]*Kernel{} // by the table that the last entry leads to
 	var found *Kernel
+	roots := 0
 	entry := func(table, i uint64) (uint64, bool) {
 		var b [8]byte
 		if s.ReadPhysical(b[:], table+8*i) != nil {
@@ -330,9 +331,6 @@ func search(s snapshots.Snapshot) (*Kernel, error) {
 					}
 					continue
 				}
-				if len(seen) >= maxRoots {
-					return found, nil
-				}
 				seen[next] = nil
 				for _, form := range []Form{Level4, Level5} {
 					table := next
@@ -345,6 +343,9 @@ func search(s snapshots.Snapshot) (*Kernel, error) {
 					}
 					if e, ok := entry(table, 510); !ok || e&pteLarge != 0 {
 						continue
+					}
+					if roots++; roots > maxRoots {
+						return found, nil
 					}
 					if k := fromRoot(AddressSpace{s, form, root}); k != nil {
 						k.RootSource = "search"

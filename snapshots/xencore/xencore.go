@@ -116,10 +116,10 @@ func New(r io.ReaderAt, size int64) (*File, error) {
 func readSections(r io.ReaderAt, size int64) (map[string]section, bool, error) {
 	var h [64]byte
 	if err := snapshots.ReadFull(r, h[:], 0); err != nil {
-		return nil, false, fmt.Errorf("Xen core file: %w", err)
+		return nil, false, fmt.Errorf("core file of Xen: %w", err)
 	}
 	if !Is(h[:]) {
-		return nil, false, fmt.Errorf("Xen core file: %w", snapshots.ErrFormat)
+		return nil, false, fmt.Errorf("core file of Xen: %w", snapshots.ErrFormat)
 	}
 	le := binary.LittleEndian
 	shoff, entsize, num, names := le.Uint64(h[40:]), int(le.Uint16(h[58:])), int(le.Uint16(h[60:])), int(le.Uint16(h[62:]))

@@ -99,8 +99,15 @@ func TestRead(t *testing.T) {
 		}
 		c, w := f.CPUs()[0], func(i uint64) uint64 { return i << 8 }
 		for i, v := range []struct{ got, want uint64 }{
-			{c.GPR[snapshots.R15], w(65)}, {c.GPR[snapshots.RDI], w(79)}, {c.RIP, w(81)}, {c.RFLAGS, w(83)},
-			{c.GPR[snapshots.RSP], w(84)}, {c.CR0, w(623)}, {c.CR3, w(626)}, {c.CR4, w(627)}, {c.Seg[snapshots.FS].Base, w(643)},
+			{c.GPR[snapshots.R15], w(65)},
+			{c.GPR[snapshots.RDI], w(79)},
+			{c.RIP, w(81)},
+			{c.RFLAGS, w(83)},
+			{c.GPR[snapshots.RSP], w(84)},
+			{c.CR0, w(623)},
+			{c.CR3, w(626)},
+			{c.CR4, w(627)},
+			{c.Seg[snapshots.FS].Base, w(643)},
 		} {
 			if v.got != v.want {
 				t.Errorf("%d: %#x, want %#x", i, v.got, v.want)

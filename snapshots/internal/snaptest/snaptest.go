@@ -157,7 +157,7 @@ func Exercise(b []byte, open Opener) error {
 		}
 		if m, ok := s.(snapshots.Mapper); ok {
 			if off, n, ok := m.Mapping(r.Base); ok && (off < 0 || n == 0 || uint64(off)+n > uint64(len(b))) {
-				return errors.New("Mapping leads out of the file")
+				return errors.New("mapping leads out of the file")
 			}
 		}
 	}
