@@ -11,6 +11,7 @@ PACKAGES := qemu-system-x86 qemu-utils debootstrap e2fsprogs busybox-static cpio
 .PHONY: build setup test test-unit test-boot test-cpu bench demo lint check fmt fuzz clean
 
 include testdata/guests.mk
+include testdata/snapshots.mk
 
 build: bin/emu
 

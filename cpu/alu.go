@@ -43,17 +43,24 @@ func (f *lazyFlags) xorOp(a, b uint64, size uint8) uint64 {
 
 // incOp and decOp keep CF.
 func (f *lazyFlags) incOp(a uint64, size uint8) uint64 {
-	old := f.carries
-	r := f.add(a, 1, 0, size)
-	f.keepCF(old)
+	r := a + 1
+	f.counted(r, a&^r, size)
 	return r
 }
 
 func (f *lazyFlags) decOp(a uint64, size uint8) uint64 {
-	old := f.carries
-	r := f.sub(a, 1, 0, size)
-	f.keepCF(old)
+	r := a - 1
+	f.counted(r, r&^a, size)
 	return r
+}
+
+// counted sets the flags except CF for the result r of adding or subtracting 1, with the vector of carries out of each
+// bit.
+func (f *lazyFlags) counted(r, carries uint64, size uint8) {
+	f.result = sext(r, size)
+	v := carries << ((64 - uint(size)*8) & 63)
+	of := v ^ v<<1 // in bit 63
+	f.carries = f.carries&(1<<63) | (f.carries^of)>>1&(1<<62) | carries&8
 }
 
 func (f *lazyFlags) negOp(a uint64, size uint8) uint64 { return f.sub(0, a, 0, size) }

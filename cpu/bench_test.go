@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"encoding/binary"
 	"syscall"
 	"testing"
 	"time"
@@ -43,4 +44,24 @@ func cpuTime(tb testing.TB) time.Duration {
 		tb.Fatal(err)
 	}
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
+// BenchmarkLoopPages calls functions in 16 other pages, one after the other.
+func BenchmarkLoopPages(b *testing.B) {
+	c, ram := newRig(b, 1<<20)
+	at := 0x1000
+	for i := range 16 {
+		f := 0x10000 + i*0x1040
+		copy(ram[at:], []byte{0xe8})
+		binary.LittleEndian.PutUint32(ram[at+1:], uint32(f-at-5))
+		at += 5
+		copy(ram[f:], unhex("4801d8 4883c101 c3"))
+	}
+	ram[at] = 0xe9
+	binary.LittleEndian.PutUint32(ram[at+1:], uint32(0x1000-at-5))
+	c.r[isa.RSP] = 0x8000
+	c.rip = 0x1000
+	before := cpuTime(b)
+	c.Run(c.icount + uint64(b.N))
+	b.ReportMetric(float64(b.N)/(cpuTime(b)-before).Seconds()/1e6, "MIPS")
 }

@@ -27,6 +27,8 @@ type block struct {
 	stops bool
 	// second is the physical page number of the second page for the one instruction that crosses a page.
 	second uint64
+	// tracked are the handlers that follow taint (track.go), one for each op; nil until they are needed.
+	tracked []handler
 	// steps is the number of handlers to call for all of ops: one less if the last two are fused.
 	steps uint64
 	// next are the blocks that were last seen to follow, with the low 12 bits of the RIP that they were entered by, or
@@ -36,7 +38,22 @@ type block struct {
 	other   *block
 	otherIP uint64
 	alt     *block // same address, different key
+	page    *codePage
 }
+
+// The jump cache remembers by RIP the blocks that were entered from other pages. It is a hint: what it finds counts only
+// if the block is still valid and the instruction TLB still maps the page.
+const (
+	jumpSize = 4096
+	jumpMask = jumpSize - 1
+)
+
+type jumpEntry struct {
+	ip uint64
+	b  *block
+}
+
+func jumpIndex(ip uint64) uint64 { return (ip ^ ip>>12) & jumpMask }
 
 // noIP is no offset in a page.
 const noIP = ^uint64(0)
@@ -68,6 +85,7 @@ type codePage struct {
 type codeCache struct {
 	pages map[uint64]*codePage // by physical page number
 	ops   int
+	spare []*codePage // empty ones
 	arena []uop
 }
 
@@ -122,20 +140,45 @@ func (c *CPU) flat() bool {
 // lookup finds or builds the block at RIP. A nil block means that the fetch stopped: see c.stop.
 func (c *CPU) lookup() *block {
 	la := c.rip
+	if c.key&keyChecked != 0 {
+		j := &c.jumps[jumpIndex(la)]
+		if b := j.b; j.ip == la && b != nil && b.key == c.key && b.valid {
+			e := &c.itlb[la>>12&itlbMask]
+			if e.tag == la>>12|c.ctx && e.page == b.page {
+				return b
+			}
+		}
+		b := c.lookupPage(la)
+		if b != nil && b.second == 0 {
+			*j = jumpEntry{ip: la, b: b}
+		}
+		return b
+	}
 	if c.mode != isa.Mode64 {
 		if c.rip > uint64(c.seg[isa.CS].Limit) {
 			c.gp(0)
 			return nil
 		}
-		la = c.wrapLinear(c.seg[isa.CS].Base + c.rip)
+		la = (c.seg[isa.CS].Base + c.rip) & 0xffffffff
 	}
+	return c.lookupPage(la)
+}
+
+// lookupPage finds or builds the block at linear address la.
+func (c *CPU) lookupPage(la uint64) *block {
 	e := &c.itlb[la>>12&itlbMask]
 	if e.tag == la>>12|c.ctx {
 		p := e.page
 		if n := p.index[la&pageMask]; n != 0 {
 			b := p.blocks[n-1]
-			if b.key == c.key && b.second == 0 {
-				return b
+			if b.key == c.key {
+				if b.second == 0 {
+					return b
+				}
+				la := c.wrapLinear(la&^pageMask + 0x1000)
+				if e := &c.itlb[la>>12&itlbMask]; e.tag == la>>12|c.ctx && e.page.pfn == b.second-1 {
+					return b
+				}
 			}
 		}
 	}
@@ -154,8 +197,7 @@ func (c *CPU) lookupSlow(la uint64) *block {
 			c.notImplemented("instruction fetch from %#x, where there is no memory (linear address %#x)", pa, la)
 			return nil
 		}
-		p = &codePage{pfn: pa >> 12, host: host}
-		c.code.pages[p.pfn] = p
+		p = c.newCodePage(pa>>12, host)
 		c.forbidWrites(host)
 	}
 	c.itlb[la>>12&itlbMask] = itlbEntry{tag: la>>12 | c.ctx, page: p}
@@ -167,11 +209,15 @@ func (c *CPU) lookupSlow(la uint64) *block {
 			if b.second == 0 {
 				return b
 			}
-			pa2, ok := c.translate(c.wrapLinear(la&^pageMask+0x1000), accessFetch)
+			la2 := c.wrapLinear(la&^pageMask + 0x1000)
+			pa2, ok := c.translate(la2, accessFetch)
 			if !ok {
 				return nil
 			}
 			if pa2>>12 == b.second-1 {
+				if p2 := c.code.pages[pa2>>12]; p2 != nil {
+					c.itlb[la2>>12&itlbMask] = itlbEntry{tag: la2>>12 | c.ctx, page: p2}
+				}
 				return b
 			}
 		}
@@ -186,7 +232,7 @@ func (c *CPU) build(p *codePage, la uint64) *block {
 		return c.lookupSlow(la)
 	}
 	off := la & pageMask
-	b := &block{key: c.key, pa: p.pfn<<12 | off, valid: true, nextIP: noIP, otherIP: noIP}
+	b := &block{key: c.key, pa: p.pfn<<12 | off, valid: true, nextIP: noIP, otherIP: noIP, page: p}
 	start := c.allocOps()
 	ops := start
 	pos := off
@@ -280,8 +326,7 @@ func (c *CPU) coverSecond(b *block, n uint64) {
 	p := c.code.pages[pfn]
 	if p == nil {
 		host, _ := c.mem.Page(pfn << 12)
-		p = &codePage{pfn: pfn, host: host}
-		c.code.pages[pfn] = p
+		p = c.newCodePage(pfn, host)
 		c.forbidWrites(host)
 	}
 	p.cover(0, n)
@@ -342,11 +387,41 @@ func (c *CPU) dropAllCode() {
 	c.unchain = true
 	c.code = codeCache{pages: map[uint64]*codePage{}}
 	c.itlb = [itlbSize]itlbEntry{}
+	c.jumps = [jumpSize]jumpEntry{}
 	c.stats.CodeDrops++
 }
 
+// recycleCode is dropAllCode for when no block is running: the memory of blocks is used again, which makes SetState cheap
+// enough to be called for every few instructions.
+func (c *CPU) recycleCode() {
+	arena, spare := c.code.arena, c.code.spare
+	for _, p := range c.code.pages {
+		if len(spare) < 8 {
+			p.index, p.bytes = [4096]uint16{}, [64]uint64{}
+			spare = append(spare, p)
+		}
+	}
+	c.dropAllCode()
+	c.code.arena, c.code.spare = arena[:0], spare
+}
+
+// newCodePage makes a page known to the cache.
+func (c *CPU) newCodePage(pfn uint64, host *[4096]byte) *codePage {
+	var p *codePage
+	if n := len(c.code.spare); n > 0 {
+		p = c.code.spare[n-1]
+		c.code.spare = c.code.spare[:n-1]
+		p.blocks, p.crossing = p.blocks[:0], nil
+	} else {
+		p = new(codePage)
+	}
+	p.pfn, p.host = pfn, host
+	c.code.pages[pfn] = p
+	return p
+}
+
 // MemoryWritten tells the CPU that a device or a loader wrote n bytes of RAM at pa: code that was decoded from them is
-// dropped, and they carry no taint.
+// dropped, and taint too.
 func (c *CPU) MemoryWritten(pa uint64, n int) {
 	if c.track != nil {
 		c.track.shadow.Clear(pa, uint64(n))

@@ -51,7 +51,9 @@ type CPU struct {
 	stop stopReason
 	// alone is set while an instruction is executed outside its block and may touch devices and decoded code.
 	alone bool
-	cpl   uint8
+	// tracking says that taint is on and has met something tainted; see track.go.
+	tracking bool
+	cpl      uint8
 	// mode is the decoding mode of the code segment.
 	mode isa.Mode
 	// rights has, for each segment register, bit 0 set if it can be read and bit 1 if it can be written, between 0 and
@@ -62,11 +64,11 @@ type CPU struct {
 
 	tlbR, tlbW [tlbSize]tlbEntry
 	itlb       [itlbSize]itlbEntry
+	jumps      [jumpSize]jumpEntry
 	// pfnR and pfnW are the physical page numbers of the entries of tlbR and tlbW, for the taint engine.
 	pfnR, pfnW [tlbSize]uint64
 	track      *tracker // nil if taint is off
-	// implicit is set during the processor's own reads (descriptors, TSS), which no taint rule follows.
-	implicit bool
+	eventCode  bool     // the last event had an error code
 
 	// seg is changed by setSegment only.
 	seg  [6]vcpu.Segment
@@ -239,7 +241,7 @@ func (c *CPU) SetState(s vcpu.State) error {
 	case c.cr0&cr0PE != 0:
 		c.cpl = uint8(s.Seg[isa.SS].Attr >> vcpu.AttrDPLShift & 3)
 	}
-	c.dropAllCode()
+	c.recycleCode()
 	c.flushAll()
 	c.pagingChanged()
 	c.refresh()
@@ -288,10 +290,9 @@ func (c *CPU) setSystemFlags(v uint64) {
 	v &= flagsSystem
 	changed := v ^ c.flags
 	c.flags = v
-	if changed&(FlagTF|FlagIF|FlagRF|FlagAC|FlagVM) == 0 {
-		return
+	if changed&(FlagTF|FlagIF|FlagRF) != 0 {
+		c.flagsChanged()
 	}
-	c.flagsChanged()
 	if changed&FlagVM != 0 {
 		c.refresh()
 	} else if changed&FlagAC != 0 {

@@ -39,17 +39,41 @@ type cpuidBit struct {
 
 var (
 	leaf1ECX = []cpuidBit{
-		{0, isa.FeatSSE3}, {1, isa.FeatPCLMUL}, {3, isa.FeatMONITOR}, {9, isa.FeatSSSE3}, {13, isa.FeatCX16},
-		{19, isa.FeatSSE41}, {20, isa.FeatSSE42}, {22, isa.FeatMOVBE}, {23, isa.FeatPOPCNT}, {25, isa.FeatAES},
-		{26, isa.FeatXSAVE}, {30, isa.FeatRDRAND},
+		{0, isa.FeatSSE3},
+		{1, isa.FeatPCLMUL},
+		{3, isa.FeatMONITOR},
+		{9, isa.FeatSSSE3},
+		{13, isa.FeatCX16},
+		{19, isa.FeatSSE41},
+		{20, isa.FeatSSE42},
+		{22, isa.FeatMOVBE},
+		{23, isa.FeatPOPCNT},
+		{25, isa.FeatAES},
+		{26, isa.FeatXSAVE},
+		{30, isa.FeatRDRAND},
 	}
 	leaf1EDX = []cpuidBit{
-		{0, isa.FeatFPU}, {4, isa.FeatTSC}, {5, isa.FeatMSR}, {8, isa.FeatCX8}, {11, isa.FeatSEP}, {15, isa.FeatCMOV},
-		{19, isa.FeatCLFSH}, {23, isa.FeatMMX}, {24, isa.FeatFXSR}, {25, isa.FeatSSE}, {26, isa.FeatSSE2},
+		{0, isa.FeatFPU},
+		{4, isa.FeatTSC},
+		{5, isa.FeatMSR},
+		{8, isa.FeatCX8},
+		{11, isa.FeatSEP},
+		{15, isa.FeatCMOV},
+		{19, isa.FeatCLFSH},
+		{23, isa.FeatMMX},
+		{24, isa.FeatFXSR},
+		{25, isa.FeatSSE},
+		{26, isa.FeatSSE2},
 	}
 	leaf7EBX = []cpuidBit{
-		{0, isa.FeatFSGSBASE}, {3, isa.FeatBMI1}, {10, isa.FeatINVPCID}, {18, isa.FeatRDSEED}, {19, isa.FeatADX},
-		{20, isa.FeatSMAP}, {23, isa.FeatCLFLUSHOPT}, {24, isa.FeatCLWB},
+		{0, isa.FeatFSGSBASE},
+		{3, isa.FeatBMI1},
+		{10, isa.FeatINVPCID},
+		{18, isa.FeatRDSEED},
+		{19, isa.FeatADX},
+		{20, isa.FeatSMAP},
+		{23, isa.FeatCLFLUSHOPT},
+		{24, isa.FeatCLWB},
 	}
 	leaf7ECX = []cpuidBit{{3, isa.FeatPKU}, {22, isa.FeatRDPID}}
 	leafXECX = []cpuidBit{{0, isa.FeatLAHF}, {5, isa.FeatLZCNT}}
@@ -140,7 +164,7 @@ func (c *CPU) CPUID(leaf, sub uint32) (eax, ebx, ecx, edx uint32) {
 	case 0xb:
 		switch sub {
 		case 0:
-			return 0, 1, 1<<8 | 0, uint32(c.apicID)
+			return 0, 1, 1 << 8, uint32(c.apicID)
 		case 1:
 			return 0, 1, 2<<8 | 1, uint32(c.apicID)
 		}

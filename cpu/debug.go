@@ -176,31 +176,25 @@ func (c *CPU) attendTo(a uint32) (exit vcpu.Exit, single, done bool) {
 		c.unattend(attStop)
 		return vcpu.Exit{Reason: vcpu.ExitStopped}, false, true
 	}
-	shadow := c.shadow || c.shadowSS
-	if c.pendingDB != 0 && !c.shadowSS {
-		if exit, done := c.stepped(); done {
-			return exit, false, true
-		}
-	}
+	shadow, shadowSS := c.shadow || c.shadowSS, c.shadowSS
 	c.shadow, c.shadowSS = false, false
 	c.setAttention(attShadow, false)
-	for !shadow && !c.debug.quiet && c.icount < c.until {
-		a = c.attention.Load()
-		switch {
-		case a&attNMI != 0:
-			c.nmi = false
-			c.setAttention(attNMI, false)
-			c.exc = exception{vector: VectorNMI, external: true}
-		case a&attINTR != 0:
-			c.exc = exception{vector: c.plat.AckInterrupt(), external: true}
-		default:
-			shadow = true
+	for c.icount < c.until {
+		a |= c.attention.Load()
+		if c.pendingDB != 0 && !shadowSS {
+			if exit, done := c.stepped(); done {
+				return exit, false, true
+			}
 			continue
+		}
+		if shadow || c.debug.quiet || !c.acknowledge() {
+			break
 		}
 		c.icount++
 		if !c.deliverException() {
 			return c.deadEnd(), false, true
 		}
+		c.setAttention(attShadow, false)
 	}
 	if c.halted {
 		return vcpu.Exit{Reason: vcpu.ExitHalt}, false, true
@@ -212,6 +206,21 @@ func (c *CPU) attendTo(a uint32) (exit vcpu.Exit, single, done bool) {
 	}
 	c.stepping = c.flags&FlagTF != 0
 	return exit, single || c.stepping || a&(attShadow|attDebug) != 0, false
+}
+
+// acknowledge makes the NMI or interrupt that waits the exception to deliver; false if there is none.
+func (c *CPU) acknowledge() bool {
+	switch a := c.attention.Load(); {
+	case a&attNMI != 0:
+		c.nmi = false
+		c.setAttention(attNMI, false)
+		c.exc = exception{vector: VectorNMI, external: true}
+	case a&attINTR != 0:
+		c.exc = exception{vector: c.plat.AckInterrupt(), external: true}
+	default:
+		return false
+	}
+	return true
 }
 
 // deadEnd is the exit for a delivery that failed.

@@ -58,7 +58,38 @@ func invalidOpcode(err error) handler {
 	if errors.Is(err, isa.ErrTooLong) {
 		return func(c *CPU, u *uop) bool { return c.gp(0) }
 	}
-	return func(c *CPU, u *uop) bool { return c.raise(VectorUD) }
+	return func(c *CPU, u *uop) bool {
+		if c.cutByLimit(c.start(u)) {
+			return c.gp(0)
+		}
+		return c.raise(VectorUD)
+	}
+}
+
+// cutByLimit reports whether the limit of the code segment ends before the bytes at ip tell that they are no instruction:
+// fetching comes before decoding (SDM vol. 3A, table 6-2).
+func (c *CPU) cutByLimit(ip uint64) bool {
+	if c.mode == isa.Mode64 {
+		return false
+	}
+	var code [15]byte
+	n := min(uint64(len(code)), uint64(c.seg[isa.CS].Limit)-ip+1)
+	if n == uint64(len(code)) {
+		return false
+	}
+	for i := range n {
+		pa, ok := c.translate(c.wrapLinear(c.seg[isa.CS].Base+ip+i), accessFetch)
+		if !ok {
+			return false
+		}
+		host, _ := c.mem.Page(pa &^ pageMask)
+		if host == nil {
+			return false
+		}
+		code[i] = host[pa&pageMask]
+	}
+	_, err := isa.Decode(code[:n], c.mode, c.feat)
+	return errors.Is(err, isa.ErrTruncated)
 }
 
 // endsBlock reports whether nothing after the instruction may be in its block.

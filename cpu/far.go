@@ -175,7 +175,7 @@ func (c *CPU) callGate(u *uop, gate *descriptor, gateSel uint16, call bool) bool
 		return c.selectorFault(VectorGP, sel)
 	}
 	if c.longMode() {
-		if gate.high>>8&0x1f != 0 {
+		if gate.high>>40&0x1f != 0 {
 			return c.selectorFault(VectorGP, gateSel)
 		}
 		if d.attr()&(vcpu.AttrL|vcpu.AttrDB) != vcpu.AttrL {
@@ -189,7 +189,6 @@ func (c *CPU) callGate(u *uop, gate *descriptor, gateSel uint16, call bool) bool
 	switch {
 	case c.longMode():
 		size = 8
-		ip = gate.low&0xffff | gate.low>>32&0xffff0000 | gate.high<<32
 	case gate.kind() == typeCallGate16:
 		size, ip = 2, ip&0xffff
 	}

@@ -64,7 +64,7 @@ func compareFast(t *testing.T, c *CPU, ram, image []byte, r *rand.Rand, mode isa
 		p = append(p, 0x40|byte(r.IntN(16)))
 	}
 	if r.IntN(3) == 0 {
-		p = append(p, 0x0f)
+		_ = append(p, 0x0f)
 	}
 	in, err := isa.Decode(code[:], mode, c.feat)
 	if err != nil {

@@ -34,8 +34,6 @@ type lazyFlags struct {
 	carries uint64
 }
 
-const carryMask = 1<<63 | 1<<62 | 1<<3
-
 func (f *lazyFlags) zf() bool { return f.result == 0 }
 func (f *lazyFlags) cf() bool { return int64(f.carries) < 0 }
 func (f *lazyFlags) of() bool { return int64(f.carries^f.carries<<1) < 0 }
@@ -47,6 +45,7 @@ func (f *lazyFlags) pf() bool {
 
 // be, lt and le are the conditions of the same name: unsigned <=, signed <, signed <=.
 func (f *lazyFlags) be() bool { return f.result == 0 || int64(f.carries) < 0 }
+
 func (f *lazyFlags) lt() bool {
 	return f.result^int64(f.carries<<63^f.carries^f.carries<<1) < 0
 }
@@ -109,12 +108,6 @@ func (f *lazyFlags) setCF(cf bool) {
 	if f.cfBit() != want {
 		f.carries ^= 1<<63 | 1<<62 // OF is their difference: flip both to keep it
 	}
-}
-
-// keepCF restores CF from an earlier word of carries, and keeps OF.
-func (f *lazyFlags) keepCF(old uint64) {
-	of := (f.carries ^ f.carries<<1) >> 63
-	f.carries = f.carries&^(1<<63|1<<62) | old&(1<<63) | (old>>63^of)<<62
 }
 
 // sext sign-extends the low size bytes of v.

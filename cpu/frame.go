@@ -59,7 +59,6 @@ func (c *CPU) pushStack(st *stackRef, size uint8, v uint64) bool {
 		c.fixStackFault(st)
 		return false
 	}
-	c.untaint(la, size)
 	st.sp = sp
 	return true
 }
@@ -103,9 +102,7 @@ func (c *CPU) setStackPointer(sp, mask uint64) {
 // loadSystem reads size bytes as an implicit supervisor access.
 func (c *CPU) loadSystem(la uint64, size uint8) (v uint64, ok bool) {
 	old := c.systemContext()
-	c.implicit = true
 	v, ok = c.load(c.wrapLinear(la), size)
-	c.implicit = false
 	c.ctx = old
 	return v, ok
 }
@@ -114,9 +111,6 @@ func (c *CPU) loadSystem(la uint64, size uint8) (v uint64, ok bool) {
 func (c *CPU) storeSystem(la uint64, size uint8, v uint64) bool {
 	old := c.systemContext()
 	ok := c.store(c.wrapLinear(la), size, v)
-	if ok {
-		c.untaint(c.wrapLinear(la), size)
-	}
 	c.ctx = old
 	return ok
 }

@@ -12,11 +12,32 @@ import (
 // (c.stop is stopUnsupported).
 func (c *CPU) deliverException() bool {
 	c.halted, c.stepping, c.debug.skip = false, false, false
-	c.pendingDB = 0
+	c.pendingDB, c.debug.isHit = 0, false
 	c.alone = true
-	ok := c.deliverAll(c.exc)
+	var ok bool
+	if c.track == nil {
+		ok = c.deliverAll(c.exc)
+	} else {
+		ok = c.deliverTracked()
+	}
 	c.alone = false
 	c.ext = 0
+	if c.pendingDB != 0 {
+		c.attend(attShadow) // the delivery touched a data breakpoint: the trap comes before the handler's first instruction
+	}
+	return ok
+}
+
+// deliverTracked is deliverAll with taint on.
+func (c *CPU) deliverTracked() bool {
+	t := c.track
+	level := c.cpl
+	t.quiet = true
+	ok := c.deliverAll(c.exc)
+	t.quiet = false
+	if ok && c.tracking {
+		c.tookEvent(t.regs.Flags, t.regs.GPR[isa.RSP], c.cpl != level, c.eventCode)
+	}
 	return ok
 }
 
@@ -26,6 +47,7 @@ func (c *CPU) deliverAll(e exception) bool {
 		c.accept(&e)
 		c.stop = stopNone
 		if c.deliver(&e) {
+			c.eventCode = e.hasCode
 			return true
 		}
 		if c.stop == stopUnsupported {
@@ -109,7 +131,7 @@ func (e *exception) describe() string {
 // deliver enters the handler of one event, or raises the fault that stands in the way.
 func (c *CPU) deliver(e *exception) bool {
 	c.ext = 1
-	if e.software && e.vector != VectorDB { // INT1 counts as an external event
+	if e.software && (e.intN || e.vector != VectorDB) { // INT1 counts as an external event, INT 1 does not
 		c.ext = 0
 	}
 	switch {

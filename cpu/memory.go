@@ -1,5 +1,7 @@
 package cpu
 
+import "github.com/hybridbridge/emu/cpu/isa"
+
 // access is what a memory access wants to do; the translation checks it.
 type access uint8
 
@@ -11,6 +13,12 @@ const (
 
 // loadSlow serves what misses the TLB: page crossings, first accesses, devices.
 func (c *CPU) loadSlow(la uint64, size uint64) (uint64, bool) {
+	if !c.endCanonical(la, size) {
+		return 0, false
+	}
+	if !c.aligned(la, size, accessRead) {
+		return 0, false
+	}
 	if off := la & pageMask; off+size > 0x1000 {
 		n := 0x1000 - off
 		lo, ok := c.loadSpan(la, n)
@@ -55,6 +63,9 @@ func (c *CPU) loadSpan(la, size uint64) (uint64, bool) {
 
 // loadBytes reads any number of bytes; a fault leaves p partly filled.
 func (c *CPU) loadBytes(la uint64, p []byte) bool {
+	if !c.endCanonical(la, uint64(len(p))) {
+		return false
+	}
 	for len(p) > 0 {
 		n := min(8, len(p), int(0x1000-la&pageMask))
 		v, ok := c.loadSpan(la, uint64(n))
@@ -141,6 +152,9 @@ func (c *CPU) storeSpan(la, size, v uint64) bool {
 
 // probeWriteSlow makes sure that size bytes at la, in at most two pages, can be written without a stop.
 func (c *CPU) probeWriteSlow(la, size uint64) bool {
+	if !c.endCanonical(la, size) || !c.aligned(la, size, accessWrite) {
+		return false
+	}
 	for size > 0 {
 		n := min(size, 0x1000-la&pageMask)
 		pa, ok := c.translate(la, accessWrite)
@@ -160,12 +174,60 @@ func (c *CPU) probeWriteSlow(la, size uint64) bool {
 	return true
 }
 
-// wrapLinear keeps linear addresses within 32 bits outside 64-bit mode.
-func (c *CPU) wrapLinear(la uint64) uint64 {
-	if c.longMode() {
-		return la
+// endCanonical raises #GP for an operand that begins at a canonical address and ends at one that is not; that goes
+// before a page fault at its beginning (silicon). 80-bit operands are accessed as 8 bytes and 2; state images are not
+// looked at as a whole.
+func (c *CPU) endCanonical(la, size uint64) bool {
+	if size == 10 {
+		size = 8
 	}
-	return la & 0xffffffff
+	if c.mmu.mode < paging4 || size&(size-1) != 0 || size == 0 || size > 16 || c.canonical(la+size-1) || !c.canonical(la) {
+		return true
+	}
+	return c.notCanonical(la + size - 1)
+}
+
+// aligned raises #AC for a word, doubleword or quadword that is not at a multiple of its size, where alignment is checked (SDM
+// vol. 3A, 6.15, "Interrupt 17"). Page faults go first.
+func (c *CPU) aligned(la, size uint64, acc access) bool {
+	if c.ctx>>52&3 != privUserAlign || size > 8 || size&(size-1) != 0 || la&(size-1) == 0 {
+		return true
+	}
+	for _, at := range [2]uint64{la, la + size - 1} {
+		if _, ok := c.translate(c.wrapLinear(at), acc); !ok {
+			return false
+		}
+	}
+	return c.raiseCode(VectorAC, 0)
+}
+
+// alignedParts raises #AC for an operand of other sizes that is not at a multiple of part: 8 for 80-bit operands, the
+// operand size for x87 state images (SDM vol. 3A, table 6-7). A fault at its beginning goes first.
+func (c *CPU) alignedParts(la, part uint64, acc access) bool {
+	if !c.endCanonical(la, part) {
+		return false
+	}
+	if c.ctx>>52&3 != privUserAlign || la&(part-1) == 0 {
+		return true
+	}
+	if _, ok := c.translate(la, acc); !ok {
+		return false
+	}
+	return c.raiseCode(VectorAC, 0)
+}
+
+// wrapLinear keeps linear addresses within 32 bits outside 64-bit mode. In compatibility mode that goes for those of the
+// program, which can have run over the top by less than a page, and not for those of descriptor tables and the TSS.
+func (c *CPU) wrapLinear(la uint64) uint64 {
+	switch {
+	case c.mode == isa.Mode64:
+		return la
+	case !c.longMode():
+		return la & 0xffffffff
+	case la>>12 == 1<<20:
+		return la & pageMask
+	}
+	return la
 }
 
 // readMMIO reads a device in naturally aligned pieces of at most 8 bytes.

@@ -16,10 +16,11 @@ func multiplyHandlers() map[isa.Op]handler {
 // multiplied sets CF and OF if the upper half of the product is significant. The other flags are undefined; silicon
 // keeps them (AMD Zen 5).
 func (f *lazyFlags) multiplied(significant bool) {
-	f.carries &^= 1<<63 | 1<<62
+	cf := uint64(0)
 	if significant {
-		f.carries |= 1 << 63 // and bit 62, CF xor OF, is clear
+		cf = 1
 	}
+	f.carries = f.carries&^(1<<63|1<<62) | cf<<63 // bit 62 is CF xor OF
 }
 
 // wide reads the double-width accumulator: AX for bytes, else rDX:rAX.

@@ -172,6 +172,7 @@ func twoDwords(lo, hi uint32) uint64 { return uint64(lo) | uint64(hi)<<32 }
 func packWordsSigned(x uint64) uint32 {
 	return packBytes(x, func(w int32) int32 { return saturateSigned8(w) })
 }
+
 func packWordsUnsigned(x uint64) uint32 {
 	return packBytes(x, func(w int32) int32 { return int32(saturateUnsigned(int(w), 0xff)) })
 }
@@ -196,9 +197,11 @@ func packDwordsUnsigned(x uint64) uint32 {
 func addPairWords(x uint64) uint32 {
 	return twoWords(signedWord(x, 0)+signedWord(x, 1), signedWord(x, 2)+signedWord(x, 3))
 }
+
 func subPairWords(x uint64) uint32 {
 	return twoWords(signedWord(x, 0)-signedWord(x, 1), signedWord(x, 2)-signedWord(x, 3))
 }
+
 func addPairWordsSaturate(x uint64) uint32 {
 	return twoWords(saturate16(signedWord(x, 0)+signedWord(x, 1)), saturate16(signedWord(x, 2)+signedWord(x, 3)))
 }
@@ -345,7 +348,8 @@ func shuffleWords(_, s uint64, imm uint8) (r uint64) {
 }
 
 func shuffleHighWords(_, s vector, imm uint8) vector { return vector{s[0], shuffleWords(0, s[1], imm)} }
-func shuffleLowWords(_, s vector, imm uint8) vector  { return vector{shuffleWords(0, s[0], imm), s[1]} }
+
+func shuffleLowWords(_, s vector, imm uint8) vector { return vector{shuffleWords(0, s[0], imm), s[1]} }
 
 func shuffleSingles(d, s vector, imm uint8) vector {
 	return vector{
@@ -460,6 +464,7 @@ func signBits(l lanes, v vector) (r uint64) {
 func byteSigns(x uint64) uint64 { return x & 0x8080808080808080 >> 7 * 0x0102040810204080 >> 56 }
 
 func moveMaskBytes(_, s vector, _ uint8) vector { return vector{byteSigns(s[0]) | byteSigns(s[1])<<8} }
+
 func moveMaskBytesMMX(_, s uint64, _ uint8) uint64 {
 	return byteSigns(s)
 }

@@ -472,5 +472,10 @@ func (c *CPU) stackFault(u *uop) {
 	case isa.PUSH, isa.POP, isa.PUSHF, isa.POPF, isa.CALL, isa.CALL_IND, isa.RET, isa.ENTER, isa.LEAVE, isa.PUSH_SEG,
 		isa.POP_SEG, isa.CALL_FAR, isa.RET_FAR, isa.IRET:
 		c.exc.vector = VectorSS
+	case isa.BT, isa.BTS, isa.BTR, isa.BTC:
+		// The bit number can lead away from the operand's address.
+		if u.HasMem() && u.Seg == isa.SS {
+			c.exc.vector = VectorSS
+		}
 	}
 }

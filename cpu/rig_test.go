@@ -123,3 +123,31 @@ func unhex(s string) []byte {
 	}
 	return b
 }
+
+// step executes one instruction by its general handler at RIP 1000H. It reports what the handler does; the fault, if
+// any, is in c.exc.
+func (c *CPU) step(tb testing.TB, code string) bool {
+	tb.Helper()
+	in, err := isa.Decode(unhex(code), c.mode, c.feat)
+	if err != nil {
+		tb.Fatalf("%s: %v", code, err)
+	}
+	u := uop{Inst: in, end: uint32(in.Len)}
+	c.r[isa.RegRIP] = 0x1000
+	c.rip = c.next(&u)
+	c.stop, c.exc = stopNone, exception{}
+	return c.table[in.Op](c, &u)
+}
+
+// faults executes one instruction that must fault with the vector, and must have changed no register.
+func (c *CPU) faults(t *testing.T, code string, vector uint8) {
+	t.Helper()
+	old, flags := c.r, c.RFLAGS()
+	if c.step(t, code) || c.stop != stopFault || c.exc.vector != vector {
+		t.Errorf("%s: stop %d vector %d, want a fault with vector %d", code, c.stop, c.exc.vector, vector)
+	}
+	old[isa.RegRIP] = c.r[isa.RegRIP]
+	if old != c.r || flags != c.RFLAGS() {
+		t.Errorf("%s: registers have changed:\n%x\n%x", code, old, c.r)
+	}
+}

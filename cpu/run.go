@@ -22,11 +22,11 @@ func (c *CPU) unattend(bit uint32) { c.attention.And(^bit) }
 // without end still reaches its deadline.
 func (c *CPU) Run(deadline uint64) vcpu.Exit {
 	c.until = deadline
+	if c.track != nil && !c.tracking && c.track.regs.Tainted() {
+		c.startTracking()
+	}
 	if c.halted && c.attention.Load()&(attINTR|attNMI|attStop) == 0 {
 		return vcpu.Exit{Reason: vcpu.ExitHalt}
-	}
-	if c.track != nil && c.track.regs.Tainted() {
-		c.startTracking()
 	}
 	for c.icount < c.until {
 		limit := uint64(maxBlock)
@@ -56,7 +56,7 @@ func (c *CPU) Run(deadline uint64) vcpu.Exit {
 				continue
 			}
 		}
-		if exit, done := c.enter(b, limit); done {
+		if exit, done := c.runBlock(b, limit); done {
 			return exit
 		}
 		if limit == 1 {
@@ -66,14 +66,6 @@ func (c *CPU) Run(deadline uint64) vcpu.Exit {
 		}
 	}
 	return vcpu.Exit{Reason: vcpu.ExitDeadline}
-}
-
-// enter runs b in the mode that taint asks for.
-func (c *CPU) enter(b *block, limit uint64) (exit vcpu.Exit, done bool) {
-	if c.track != nil && c.track.tracking {
-		return c.runTracked(b, limit)
-	}
-	return c.runBlock(b, limit)
 }
 
 // runBlock executes b, and the blocks that follow it, up to limit instructions if that is less than a whole block.
@@ -97,7 +89,13 @@ func (c *CPU) runBlock(b *block, limit uint64) (exit vcpu.Exit, done bool) {
 			}
 		}
 		c.rip = c.wrapIP(base + uint64(b.size))
-		if u := c.execute(&b.ops[0], b.steps); u != nil {
+		var u *uop
+		if !c.tracking {
+			u = c.execute(&b.ops[0], b.steps)
+		} else {
+			u = c.executeTracked(b)
+		}
+		if u != nil {
 			c.icount += uint64(u.index)
 			return c.stopped(u)
 		}
@@ -152,6 +150,9 @@ func (c *CPU) runPart(b *block, n uint64) (exit vcpu.Exit, done bool) {
 
 // single executes u without what may be fused with it.
 func (c *CPU) single(u *uop) bool {
+	if c.tracking {
+		return c.trackSingle(u)
+	}
 	if u.fused {
 		return c.slow(u)
 	}
@@ -163,6 +164,16 @@ func (c *CPU) single(u *uop) bool {
 func (c *CPU) stopped(u *uop) (exit vcpu.Exit, done bool) {
 	why := c.stop
 	c.stop = stopNone
+	if why == stopTaint { // again, in tracking mode
+		c.startTracking()
+		c.rip = c.next(u)
+		if c.single(u) {
+			c.icount++
+			return exit, false
+		}
+		why = c.stop
+		c.stop = stopNone
+	}
 	if why == stopAlone {
 		c.alone = true
 		c.rip = c.next(u)
@@ -174,6 +185,11 @@ func (c *CPU) stopped(u *uop) (exit vcpu.Exit, done bool) {
 		}
 		why = c.stop
 		c.stop = stopNone
+		if why == stopTaint {
+			c.startTracking()
+			c.stop = stopAlone
+			return c.stopped(u)
+		}
 	}
 	switch why {
 	case stopFault:
@@ -191,13 +207,9 @@ func (c *CPU) stopped(u *uop) (exit vcpu.Exit, done bool) {
 			return c.deadEnd(), true
 		}
 		return exit, false
-	case stopTaint:
-		c.rip = c.start(u)
-		c.startTracking()
-		return exit, false
 	case stopDone:
 		c.icount++
-		if c.halted && c.attention.Load()&(attINTR|attNMI) == 0 {
+		if c.halted && c.attention.Load()&(attINTR|attNMI) == 0 && !c.stepping {
 			return vcpu.Exit{Reason: vcpu.ExitHalt}, true
 		}
 		return exit, false

@@ -125,7 +125,8 @@ func (d *descriptor) writable() bool   { return d.low>>41&1 != 0 }
 
 // Offset, selector and parameter count of a gate (SDM vol. 3A, figures 5-8, 6-2, 6-8).
 func (d *descriptor) gateSelector() uint16 { return uint16(d.low >> 16) }
-func (d *descriptor) gateOffset() uint64   { return d.low&0xffff | d.low>>32&0xffff0000 | d.high<<32 }
+
+func (d *descriptor) gateOffset() uint64 { return d.low&0xffff | d.low>>32&0xffff0000 | d.high<<32 }
 
 // segment is what loading the descriptor by selector sel puts into a segment register.
 func (d *descriptor) segment(sel uint16) vcpu.Segment {
@@ -202,7 +203,10 @@ func (c *CPU) selectorFault(vector uint8, sel uint16) bool {
 
 // loadSegment loads ES, SS, DS, FS or GS by selector (SDM vol. 2, MOV; vol. 3A, 5.6, 5.7).
 func (c *CPU) loadSegment(reg uint8, sel uint16) bool {
-	s, ok := c.segmentFor(reg, sel, c.cpl, VectorGP)
+	s, ok := c.realSegment(reg, sel), true
+	if c.protected() {
+		s, ok = c.segmentFor(reg, sel, c.cpl, VectorGP)
+	}
 	if !ok {
 		return false
 	}
@@ -213,12 +217,9 @@ func (c *CPU) loadSegment(reg uint8, sel uint16) bool {
 	return true
 }
 
-// segmentFor makes the checks of loading a data or stack segment register at a privilege level and returns what it will
+// segmentFor makes the checks of loading a data or stack segment register by descriptor at a privilege level and returns what it will
 // hold. vector is that of type and privilege violations: #GP, or #TS in a task switch.
 func (c *CPU) segmentFor(reg uint8, sel uint16, cpl, vector uint8) (s vcpu.Segment, ok bool) {
-	if !c.protected() {
-		return c.realSegment(reg, sel), true
-	}
 	if null(sel) {
 		if reg != isa.SS {
 			return vcpu.Segment{Selector: sel}, true
@@ -425,8 +426,15 @@ func loadFarPointer(c *CPU, u *uop) bool {
 	return true
 }
 
-func sldt(c *CPU, u *uop) bool { return c.write(u, 0, uint64(c.ldtr.Selector)) }
-func str(c *CPU, u *uop) bool  { return c.write(u, 0, uint64(c.tr.Selector)) }
+func sldt(c *CPU, u *uop) bool { return c.writeSelector(u, c.ldtr.Selector) }
+func str(c *CPU, u *uop) bool  { return c.writeSelector(u, c.tr.Selector) }
+
+func (c *CPU) writeSelector(u *uop, sel uint16) bool {
+	if c.hidden() {
+		return c.gp(0)
+	}
+	return c.write(u, 0, uint64(sel))
+}
 
 // lldt loads the local descriptor table (SDM vol. 2, LLDT).
 func lldt(c *CPU, u *uop) bool {
@@ -446,7 +454,7 @@ func lldt(c *CPU, u *uop) bool {
 	if !ok {
 		return false
 	}
-	if !found || !d.system() || d.kind() != typeLDT {
+	if !found || !d.system() || d.kind() != typeLDT || d.high>>40&0x1f != 0 {
 		return c.selectorFault(VectorGP, sel)
 	}
 	if !d.present() {
@@ -477,7 +485,8 @@ func ltr(c *CPU, u *uop) bool {
 	if !ok {
 		return false
 	}
-	if !found || !d.system() || d.kind() != typeTSS && (d.kind() != typeTSS16 || c.longMode()) {
+	if !found || !d.system() || d.kind() != typeTSS && (d.kind() != typeTSS16 || c.longMode()) ||
+		d.high>>40&0x1f != 0 {
 		return c.selectorFault(VectorGP, sel)
 	}
 	if !d.present() {

@@ -60,29 +60,31 @@ func (f *lazyFlags) rotated(cf, of uint64) {
 // The operations below take a count n from 1 to 31, or to 63 if size is 8.
 
 func (f *lazyFlags) shl(a, n uint64, size uint8) uint64 {
-	a &= sizeMask[size]
-	width := uint64(size) * 8
-	r := a << n
-	cf := uint64(0)
-	if n <= width {
-		cf = a >> (width - n) & 1
-	}
-	f.shifted(r, cf, cf^r>>(width-1)&1, size)
-	return r
+	spare := (64 - uint64(size)*8) & 63
+	x := a << spare
+	cf := x >> (64 - n)
+	f.result = int64(x<<n) >> spare
+	// The carry into the sign bit, CF xor OF, is the sign of the result.
+	f.carries = cf<<63 | uint64(f.result)>>1&(1<<62) | 8
+	return a << n
 }
 
 func (f *lazyFlags) shr(a, n uint64, size uint8) uint64 {
 	a &= sizeMask[size]
 	r := a >> n
-	f.shifted(r, a>>(n-1)&1, (r^r<<1)>>(uint64(size)*8-1)&1, size)
+	cf, of := a>>(n-1), r>>(uint64(size)*8-2) // r has a clear sign bit
+	f.result = int64(r)
+	f.carries = cf<<63 | (cf^of)<<63>>1 | 8
 	return r
 }
 
 func (f *lazyFlags) sar(a, n uint64, size uint8) uint64 {
 	s := sext(a, size)
-	r := uint64(s >> n)
-	f.shifted(r, uint64(s>>(n-1))&1, 0, size)
-	return r
+	r := s >> n
+	cf := uint64(s >> (n - 1))
+	f.result = r
+	f.carries = cf<<63 | cf<<63>>1 | 8
+	return uint64(r)
 }
 
 func (f *lazyFlags) rol(a, n uint64, size uint8) uint64 {

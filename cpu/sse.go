@@ -47,7 +47,8 @@ func moveVector(c *CPU, u *uop) bool {
 }
 
 // maskMove is MASKMOVQ and MASKMOVDQU: it stores those bytes of the first register whose byte in the second has its top
-// bit set. Bytes that are not stored are not accessed.
+// bit set. The whole operand must be writable, whatever the mask (SDM vol. 2, MASKMOVQ, leaves that open; so does
+// silicon here).
 func maskMove(c *CPU, u *uop) bool {
 	mmx := usesMMX(&u.Inst)
 	if mmx && !c.mmxReady() || !mmx && !c.sseReady() {
@@ -60,8 +61,8 @@ func maskMove(c *CPU, u *uop) bool {
 	if !ok {
 		return false
 	}
-	for i := range size {
-		if vectorByte(mask, i)&0x80 != 0 && !c.probeWrite(c.wrapLinear(la+uint64(i)), 1) {
+	for i := uint64(0); i < uint64(size); i += 8 {
+		if !c.probeWrite(c.wrapLinear(la+i), 8) {
 			return false
 		}
 	}

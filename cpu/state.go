@@ -85,6 +85,9 @@ func (c *CPU) stateArea(u *uop, size, align uint64, write bool) (la uint64, ok b
 		return 0, false
 	}
 	if la&(align-1) != 0 {
+		if c.mmu.mode >= paging4 && !c.canonical(la) {
+			return 0, c.notCanonical(la) // perhaps #SS
+		}
 		return 0, c.gp(0)
 	}
 	return la, true
@@ -177,7 +180,10 @@ func fxsave(c *CPU, u *uop) bool {
 	if !ok {
 		return false
 	}
-	// Bytes from 416 on, and those of XMM8-XMM15 outside 64-bit mode, are not written.
+	// Bytes from 416 on, and those of XMM8-XMM15 outside 64-bit mode, are not written, but must be writable (silicon).
+	if !c.probeWriteSlow(la, fxSize) {
+		return false
+	}
 	var b [416]byte
 	n := c.xmmCount()
 	c.fpu.putX87(b[:], u.Prefix&isa.PrefixREXW != 0)

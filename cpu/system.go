@@ -246,11 +246,11 @@ func clts(c *CPU, _ *uop) bool {
 	return true
 }
 
-// userMode reports that UMIP forbids the instruction (SDM vol. 3A, 2.5, CR4.UMIP).
-func (c *CPU) userMode() bool { return c.cpl != 0 && c.cr4&cr4UMIP != 0 && c.cr0&cr0PE != 0 }
+// hidden reports that UMIP forbids the instruction (SDM vol. 3A, 2.5, CR4.UMIP).
+func (c *CPU) hidden() bool { return c.cpl != 0 && c.cr4&cr4UMIP != 0 && c.cr0&cr0PE != 0 }
 
 func smsw(c *CPU, u *uop) bool {
-	if c.userMode() {
+	if c.hidden() {
 		return c.gp(0)
 	}
 	return c.write(u, 0, c.cr0)
@@ -297,7 +297,7 @@ func loadTable(c *CPU, u *uop) bool {
 
 // storeTable is SGDT and SIDT. With 16-bit operands the whole base is stored too, as processors since the 386 do.
 func storeTable(c *CPU, u *uop) bool {
-	if c.userMode() {
+	if c.hidden() {
 		return c.gp(0)
 	}
 	t := c.gdtr
@@ -430,12 +430,12 @@ func fsgsBase(c *CPU, u *uop) bool {
 	if u.Op == isa.RDGSBASE || u.Op == isa.WRGSBASE {
 		seg = isa.GS
 	}
-	reg := u.Args[0].Reg
+	reg, size := u.Args[0].Reg, u.Args[0].Size // prefix 66 does not make it 2
 	if u.Op == isa.RDFSBASE || u.Op == isa.RDGSBASE {
-		c.setReg(reg, u.OpSize, c.seg[seg].Base)
+		c.setReg(reg, size, c.seg[seg].Base)
 		return true
 	}
-	v := c.reg(reg, u.OpSize)
+	v := c.reg(reg, size)
 	if !c.canonical(v) {
 		return c.gp(0)
 	}

@@ -191,6 +191,7 @@ func (c *CPU) inNewTask(ok bool) bool {
 func (c *CPU) taskTrap(im *taskImage) bool {
 	if im.trap {
 		c.pendingDB |= dr6BT
+		c.attend(attShadow) // it is raised before the first instruction
 	}
 	return true
 }

@@ -17,7 +17,7 @@ const (
 	tlbBits  = 10
 	tlbSize  = 1 << tlbBits
 	tlbMask  = tlbSize - 1
-	itlbSize = 256
+	itlbSize = 1024
 	itlbMask = itlbSize - 1
 
 	pageMask = 0xfff

@@ -2,7 +2,6 @@ package cpu
 
 import (
 	"github.com/hybridbridge/emu/cpu/isa"
-	"github.com/hybridbridge/emu/cpu/vcpu"
 	"github.com/hybridbridge/emu/taint"
 )
 
@@ -40,18 +39,19 @@ type TaintedAccess struct {
 
 // tracker is the taint state of one CPU.
 type tracker struct {
-	shadow   *taint.Shadow
-	regs     taint.Registers
-	opt      TaintOptions
-	tracking bool
+	shadow *taint.Shadow
+	regs   taint.Registers
+	opt    TaintOptions
+	// quiet is set while an event is delivered: its accesses are the processor's, and no load stops.
+	quiet bool
 
 	// What the instruction in progress will do, from follow until commit.
-	reg  [24]regEffect
-	mem  [20]memEffect
+	reg  [32]regEffect
+	mem  [64]memEffect
 	nreg int
 	nmem int
 
-	blocks uint64 // tracked since the registers were last looked at
+	blocks uint32 // tracked since the registers were last looked at
 	string stringProgress
 }
 
@@ -69,13 +69,15 @@ type memEffect struct {
 // EnableTaint switches taint on, with a clean shadow, or off when opt is nil. It may be called between Runs.
 func (c *CPU) EnableTaint(opt *TaintOptions) {
 	c.flushAll()
+	c.dropAllCode() // blocks know how they are tracked
+	c.tracking = false
 	if opt == nil {
 		c.track = nil
 		return
 	}
 	t := &tracker{opt: *opt}
 	t.shadow = taint.NewShadow(func(pfn uint64, tainted bool) {
-		if tainted && !t.tracking {
+		if tainted && !c.tracking {
 			c.evict(pfn)
 		}
 	})
@@ -100,12 +102,12 @@ func (c *CPU) RegisterTaint() *taint.Registers {
 }
 
 // startTracking leaves checking mode; pages with taint may enter the TLB from now on.
-func (c *CPU) startTracking() { c.track.tracking = true }
+func (c *CPU) startTracking() { c.tracking = true }
 
 // stopTracking goes back to checking mode.
 func (c *CPU) stopTracking() {
 	t := c.track
-	t.tracking = false
+	c.tracking = false
 	for i := range c.tlbR {
 		if c.tlbR[i].tag != 0 && t.shadow.PageTainted(c.pfnR[i]) {
 			c.tlbR[i].tag = 0
@@ -131,7 +133,7 @@ func (c *CPU) evict(pfn uint64) {
 // checkLoad is asked by the slow path of loads. In checking mode a tainted byte stops the instruction.
 func (c *CPU) checkLoad(pa, size uint64) bool {
 	t := c.track
-	if t == nil || t.tracking || c.implicit || t.shadow.Get(pa, int(size)) == taint.Clean {
+	if t == nil || c.tracking || t.quiet || t.shadow.Get(pa, int(size)) == taint.Clean {
 		return true
 	}
 	c.stop = stopTaint
@@ -140,81 +142,62 @@ func (c *CPU) checkLoad(pa, size uint64) bool {
 
 // checkStore is told by the slow path of stores. In checking mode everything stored is clean.
 func (c *CPU) checkStore(pa, size uint64) {
-	if t := c.track; t != nil && !t.tracking {
+	if t := c.track; t != nil && !c.tracking {
 		t.shadow.Set(pa, int(size), taint.Clean)
 	}
-}
-
-// untaint is told what the processor itself pushed or wrote: it is clean.
-func (c *CPU) untaint(la uint64, size uint8) {
-	t := c.track
-	if t == nil || !t.tracking {
-		return
-	}
-	c.setMemTaint(la, int(size), taint.Clean)
-	for _, e := range t.mem[:t.nmem] {
-		t.shadow.Set(e.pa, e.size, e.m)
-	}
-	t.nmem = 0
 }
 
 // mayCachePage reports whether the page of pa may enter the TLB in the present mode.
 func (c *CPU) mayCachePage(pa uint64) bool {
 	t := c.track
-	return t == nil || t.tracking || !t.shadow.PageTainted(pa>>12)
+	return t == nil || c.tracking || !t.shadow.PageTainted(pa>>12)
 }
 
-// runTracked executes b in tracking mode, up to limit instructions; it is runBlock with follow and commitTaint around
-// each.
-func (c *CPU) runTracked(b *block, limit uint64) (exit vcpu.Exit, done bool) {
-	t := c.track
-	n := min(uint64(len(b.ops)), limit, c.until-c.icount)
-	if c.mode != isa.Mode64 {
-		if n = c.withinLimit(b, n); n == 0 {
-			c.gp(0)
-			return c.stopped(nil)
-		}
+// blocksPerLook is how many blocks are tracked between looks at the registers, at least.
+const blocksPerLook = 64
+
+// executeTracked is execute in tracking mode: the handlers are those of track*.go, which call those of u.
+func (c *CPU) executeTracked(b *block) *uop {
+	if b.tracked == nil {
+		c.buildTracked(b)
 	}
-	ops := b.ops[:n]
-	base := c.rip
-	c.branches[c.branch&(branchCount-1)] = base
-	c.branch++
-	c.r[isa.RegRIP] = base
-	c.rip = c.wrapIP(base + uint64(ops[n-1].end))
+	ops := b.ops[:b.steps]
+	tracked := b.tracked[:len(ops)]
 	for i := range ops {
-		u := &ops[i]
-		c.follow(u)
-		if c.single(u) {
-			c.commitTaint(u)
-			continue
+		if u := &ops[i]; !tracked[i](c, u) {
+			return u
 		}
-		c.icount += uint64(i)
-		if c.stop == stopAlone {
-			c.stop = stopNone
-			c.alone = true
-			c.rip = c.next(u)
-			ok := c.single(u)
-			c.alone = false
-			if ok {
-				c.commitTaint(u)
-				c.icount++
-				return c.stepped()
-			}
-		}
-		if c.stop == stopDone || c.stop == stopFault && (c.exc.trap || c.exc.committed) {
-			c.commitTaint(u)
-		} else {
-			c.commitString(u)
-		}
-		return c.stopped(u)
 	}
-	c.icount += n
-	c.stats.BlocksExecuted++
-	c.unchain = false
-	if t.blocks++; t.blocks%32 == 0 && !t.regs.Tainted() {
+	t := c.track
+	if t.blocks++; t.blocks%blocksPerLook == 0 && !t.regs.Tainted() {
 		c.stopTracking()
 	}
-	return exit, false
+	return nil
+}
+
+// trackGeneral tracks any instruction by the rule of its row.
+func trackGeneral(c *CPU, u *uop) bool {
+	c.follow(u)
+	return c.followed(u, u.exec(c, u))
+}
+
+// trackSingle is trackGeneral without what may be fused with u.
+func (c *CPU) trackSingle(u *uop) bool {
+	c.follow(u)
+	if u.fused {
+		return c.followed(u, c.slow(u))
+	}
+	return c.followed(u, u.exec(c, u))
+}
+
+// followed commits the taint of u as far as it has executed; ok is what its handler returned.
+func (c *CPU) followed(u *uop, ok bool) bool {
+	if ok || c.stop == stopDone || c.stop == stopFault && c.exc.trap {
+		c.commitTaint(u)
+	} else {
+		c.commitString(u)
+	}
+	return ok
 }
 
 // commitTaint makes the effects of the instruction that has executed.
@@ -226,10 +209,16 @@ func (c *CPU) commitTaint(u *uop) {
 	for _, e := range t.reg[:t.nreg] {
 		*e.dst = e.m
 	}
+	t.nreg = 0
+	c.commitMemory()
+}
+
+func (c *CPU) commitMemory() {
+	t := c.track
 	for _, e := range t.mem[:t.nmem] {
 		t.shadow.Set(e.pa, e.size, e.m)
 	}
-	t.nreg, t.nmem = 0, 0
+	t.nmem = 0
 }
 
 // setReg, setMem and setFlags note an effect.
@@ -245,6 +234,15 @@ func (t *tracker) setMem(pa uint64, size int, m taint.Mask) {
 	t.nmem++
 }
 
+// putGPR gives the low size bytes of a general register the taint m, which has no more.
+func (t *tracker) putGPR(r, size uint8, m taint.Mask) {
+	p := &t.regs.GPR[r&31]
+	if size < 4 {
+		m |= *p &^ taint.All(int(size))
+	}
+	*p = m
+}
+
 // setGPR notes the taint of the low size bytes of a general register.
 func (t *tracker) setGPR(r, size uint8, m taint.Mask) {
 	p := &t.regs.GPR[r]
@@ -255,9 +253,9 @@ func (t *tracker) setGPR(r, size uint8, m taint.Mask) {
 	t.setReg(p, m)
 }
 
-// dataAddress finds the physical address of an operand without a side effect on the guest but accessed bits; ok is
-// false where there is no RAM or the access will fault, which the instruction itself will find.
-func (c *CPU) dataAddress(la uint64, write bool) (pa uint64, ok bool) {
+// dataAddress finds the physical address of an operand without any side effect; ok is false where there is no RAM. Whether
+// the access is allowed, the instruction itself will find.
+func (c *CPU) dataAddress(la uint64) (pa uint64, ok bool) {
 	i := la >> 12 & tlbMask
 	if c.tlbR[i].tag == la>>12|c.ctx {
 		return c.pfnR[i]<<12 | la&pageMask, true
@@ -265,13 +263,7 @@ func (c *CPU) dataAddress(la uint64, write bool) (pa uint64, ok bool) {
 	if c.tlbW[i].tag == la>>12|c.ctx {
 		return c.pfnW[i]<<12 | la&pageMask, true
 	}
-	a := accessRead
-	if write {
-		a = accessWrite
-	}
-	exc, stop := c.exc, c.stop
-	pa, ok = c.translate(la, a)
-	c.exc, c.stop = exc, stop
+	pa, ok = c.TranslateLinear(la)
 	if ok {
 		page, _ := c.mem.Page(pa &^ pageMask)
 		ok = page != nil
@@ -281,7 +273,7 @@ func (c *CPU) dataAddress(la uint64, write bool) (pa uint64, ok bool) {
 
 // memTaint returns the taint of size bytes at a linear address.
 func (c *CPU) memTaint(la uint64, size int) taint.Mask {
-	pa, ok := c.dataAddress(la, false)
+	pa, ok := c.dataAddress(la)
 	if !ok {
 		return taint.Clean
 	}
@@ -295,7 +287,7 @@ func (c *CPU) memTaint(la uint64, size int) taint.Mask {
 
 // setMemTaint notes the taint of size bytes, at most 64, at a linear address.
 func (c *CPU) setMemTaint(la uint64, size int, m taint.Mask) {
-	pa, ok := c.dataAddress(la, true)
+	pa, ok := c.dataAddress(la)
 	if !ok {
 		return
 	}
@@ -471,4 +463,34 @@ func (c *CPU) taintFlags(u *uop, m taint.Mask) {
 		m |= c.track.regs.Flags
 	}
 	c.track.setReg(&c.track.regs.Flags, m)
+}
+
+// tookEvent gives the frame of an event that has been delivered, and the stack pointer, their taint. flags and sp are
+// those from before, inner says that the stack was switched to that of another level.
+func (c *CPU) tookEvent(flags, sp taint.Mask, inner, code bool) {
+	t := c.track
+	size := 4
+	switch {
+	case c.longMode():
+		size = 8
+	case c.cr0&cr0PE == 0:
+		size = 2
+	}
+	la := c.stackTop(0)
+	if code {
+		c.setMemTaint(la, size, taint.Clean)
+		la += uint64(size)
+	}
+	words := [5]taint.Mask{2: flags.Spread(2), 3: sp.Cut(size)}
+	n := 3
+	if inner || size == 8 {
+		n = 5
+	}
+	for i, m := range words[:n] {
+		c.setMemTaint(c.wrapLinear(la+uint64(i*size)), size, m)
+	}
+	c.commitMemory()
+	if inner {
+		t.regs.GPR[isa.RSP] = taint.Clean
+	}
 }

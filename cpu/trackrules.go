@@ -27,6 +27,9 @@ func (c *CPU) follow(u *uop) {
 	case isa.CALL, isa.CALL_IND, isa.PUSH_SEG:
 		c.setMemTaint(c.stackTop(-int64(u.OpSize)), int(u.OpSize), taint.Clean)
 		return
+	case isa.IRET, isa.SYSCALL, isa.SYSRET, isa.SYSENTER, isa.SYSEXIT:
+		c.followReturn(u)
+		return
 	}
 	switch u.Row.Taint {
 	case taint.VerbNone:
@@ -109,12 +112,18 @@ func (c *CPU) observeOperands(u *uop) {
 	}
 }
 
-// peek reads memory for a rule that depends on values, leaving faults to the instruction.
-func (c *CPU) peek(la uint64, size uint8) (uint64, bool) {
-	exc, stop := c.exc, c.stop
-	v, ok := c.load(la, size)
-	c.exc, c.stop = exc, stop
-	return v, ok
+// peek reads RAM for a rule that depends on values, without any side effect.
+func (c *CPU) peek(la uint64, size uint8) (v uint64, ok bool) {
+	for i := range uint64(size) {
+		at := c.wrapLinear(la + i)
+		pa, ok := c.dataAddress(at)
+		if !ok {
+			return 0, false
+		}
+		page, _ := c.mem.Page(pa &^ pageMask)
+		v |= uint64(page[pa&pageMask]) << (8 * i)
+	}
+	return v, true
 }
 
 // peekOperand is peek for operand i. The value is 0 where it cannot be read.
@@ -316,6 +325,7 @@ func (c *CPU) followShift(u *uop) {
 		return
 	}
 	if count == 0 {
+		c.setTaint(u, a, m) // the upper half of a 32-bit register is cleared all the same
 		return
 	}
 	before := m
@@ -425,6 +435,30 @@ func (c *CPU) followPermute(u *uop) {
 		return
 	}
 	c.setTaints(u, func(o isa.Operand) taint.Mask { return m.Spread(int(o.Size)) })
+}
+
+// followReturn serves the ways in and out of the kernel, which carry rSP and the flags.
+func (c *CPU) followReturn(u *uop) {
+	t := c.track
+	r := &t.regs
+	switch u.Op {
+	case isa.IRET:
+		size := int64(u.OpSize)
+		t.setReg(&r.Flags, c.memTaint(c.stackTop(2*size), 2).Spread(1))
+		cs, _ := c.peek(c.stackTop(size), 2)
+		if c.mode == isa.Mode64 || c.protected() && uint8(cs&3) > c.cpl {
+			t.setReg(&r.GPR[isa.RSP], c.memTaint(c.stackTop(3*size), int(size)))
+		}
+	case isa.SYSCALL:
+		t.setReg(&r.GPR[isa.RCX], taint.Clean)
+		t.setReg(&r.GPR[isa.R11], r.Flags.Spread(2))
+	case isa.SYSRET:
+		t.setReg(&r.Flags, r.GPR[isa.R11].Spread(1))
+	case isa.SYSENTER:
+		t.setReg(&r.GPR[isa.RSP], taint.Clean)
+	case isa.SYSEXIT:
+		t.setReg(&r.GPR[isa.RSP], r.GPR[isa.RCX].Cut(int(u.OpSize)))
+	}
 }
 
 // followSpecial serves the instructions whose rule is their own.
@@ -571,73 +605,166 @@ func (c *CPU) commitString(u *uop) {
 		return
 	}
 	t.string.active = false
-	size := uint64(u.OpSize)
+	s := t.string
+	size := uint64(u.elementSize())
 	addr := sizeMask[u.AddrSize]
-	var n uint64
-	if u.Prefix&(isa.PrefixRep|isa.PrefixRepne) != 0 {
-		n = (t.string.rcx - c.r[isa.RCX]) & addr
-	} else {
-		n = 1
-		if c.r[isa.RSI] == t.string.rsi && c.r[isa.RDI] == t.string.rdi {
-			return
-		}
-	}
-	step := size
-	if c.flags&FlagDF != 0 {
-		step = -size
-	}
-	src := func(i uint64) uint64 {
-		off := (t.string.rsi + i*step) & addr
-		if u.Seg >= isa.FS || c.mode != isa.Mode64 {
-			off = c.wrapLinear(off + c.seg[u.Seg].Base)
-		}
-		return off
-	}
-	dst := func(i uint64) uint64 {
-		off := (t.string.rdi + i*step) & addr
-		if c.mode != isa.Mode64 {
-			off = c.wrapLinear(off + c.seg[isa.ES].Base)
-		}
-		return off
-	}
-	put := func(la uint64, m taint.Mask) {
-		c.setMemTaint(la, int(size), m)
-		for _, e := range t.mem[:t.nmem] {
-			t.shadow.Set(e.pa, e.size, e.m)
-		}
-		t.nmem = 0
-	}
-	acc := t.regs.GPR[isa.RAX].Cut(int(size))
-	var seen taint.Mask
-	for i := range n {
-		switch u.Op {
-		case isa.MOVS:
-			put(dst(i), c.memTaint(src(i), int(size)))
-		case isa.STOS:
-			put(dst(i), acc)
-		case isa.INS:
-			put(dst(i), taint.Clean)
-		case isa.LODS:
-			acc = c.memTaint(src(i), int(size))
-		case isa.SCAS:
-			seen |= acc | c.memTaint(dst(i), int(size))
-		case isa.CMPS:
-			seen |= c.memTaint(src(i), int(size)) | c.memTaint(dst(i), int(size))
-		}
+	repeats := u.Prefix&(isa.PrefixRep|isa.PrefixRepne) != 0
+	n := uint64(1)
+	if repeats {
+		n = (s.rcx - c.r[isa.RCX]) & addr
+	} else if c.r[isa.RSI] == s.rsi && c.r[isa.RDI] == s.rdi {
+		return
 	}
 	if n == 0 {
 		return
 	}
+	down := c.flags&FlagDF != 0
+	src := stringSide{reg: s.rsi, addr: addr, size: size, down: down}
+	if u.Seg >= isa.FS || c.mode != isa.Mode64 {
+		src.base = c.seg[u.Seg].Base
+	}
+	dst := stringSide{reg: s.rdi, addr: addr, size: size, down: down}
+	if c.mode != isa.Mode64 {
+		dst.base = c.seg[isa.ES].Base
+	}
+	acc := t.regs.GPR[isa.RAX].Cut(int(size))
+	var seen taint.Mask
 	switch u.Op {
+	case isa.MOVS:
+		c.copyString(&src, &dst, n)
+	case isa.STOS:
+		c.fillString(&dst, n, acc)
+	case isa.INS:
+		c.fillString(&dst, n, taint.Clean)
 	case isa.LODS:
-		t.setGPR(isa.RAX, uint8(size), acc)
-	case isa.SCAS, isa.CMPS:
+		t.putGPR(isa.RAX, uint8(size), c.memTaint(src.at(c, n-1), int(size)))
+	case isa.SCAS:
+		seen = acc | c.stringTaint(&dst, n)
+	case isa.CMPS:
+		seen = c.stringTaint(&src, n) | c.stringTaint(&dst, n)
+	}
+	if u.Op == isa.SCAS || u.Op == isa.CMPS {
 		t.regs.Flags = seen.Spread(1)
 	}
-	for _, e := range t.reg[:t.nreg] {
-		*e.dst = e.m
+	if !repeats {
+		return
 	}
-	t.nreg = 0
+	// How far a repeated instruction comes depends on the count, and where it looks for something, on that.
+	count := t.regs.GPR[isa.RCX].Cut(int(u.AddrSize))
+	if u.Row.Attr&isa.Repe != 0 {
+		count |= seen
+		t.regs.GPR[isa.RCX] |= count.Spread(int(u.AddrSize))
+	}
+	if count != 0 {
+		if u.Op != isa.STOS && u.Op != isa.SCAS && u.Op != isa.INS {
+			t.regs.GPR[isa.RSI] |= count.Spread(int(u.AddrSize))
+		}
+		if u.Op != isa.LODS && u.Op != isa.OUTS {
+			t.regs.GPR[isa.RDI] |= count.Spread(int(u.AddrSize))
+		}
+	}
+}
+
+// stringSide is the source or destination of a string instruction, as its registers were when it began.
+type stringSide struct {
+	base, reg, addr, size uint64
+	down                  bool
+}
+
+// at is the linear address of element i.
+func (s *stringSide) at(c *CPU, i uint64) uint64 {
+	d := i * s.size
+	if s.down {
+		d = -d
+	}
+	return c.wrapLinear(s.base + (s.reg+d)&s.addr)
+}
+
+// run returns the physical address of the lowest byte of the elements from i on that lie together in one page, at most
+// n, and how many they are; 0 if element i crosses a page or is not in RAM.
+func (s *stringSide) run(c *CPU, i, n uint64) (pa, count uint64) {
+	la := s.at(c, i)
+	off := la & pageMask
+	pa, ok := c.dataAddress(la)
+	if !ok || off+s.size > 0x1000 {
+		return 0, 0
+	}
+	offset := (s.reg + i*s.size) & s.addr
+	if s.down {
+		offset = (s.reg - i*s.size) & s.addr
+		count = min(n, off/s.size+1, offset/s.size+1)
+		return pa - (count-1)*s.size, count
+	}
+	count = min(n, (0x1000-off)/s.size)
+	if left := (s.addr - offset) / s.size; left < count {
+		count = max(1, left)
+	}
+	return pa, count
+}
+
+func (c *CPU) copyString(src, dst *stringSide, n uint64) {
+	shadow := c.track.shadow
+	for i := uint64(0); i < n; {
+		from, k := src.run(c, i, n-i)
+		to, k2 := dst.run(c, i, n-i)
+		switch count := min(k, k2); {
+		case count == 0:
+			c.setMemTaint(dst.at(c, i), int(dst.size), c.memTaint(src.at(c, i), int(src.size)))
+			c.commitMemory()
+			i++
+		default:
+			if src.down {
+				from, to = from+(k-count)*src.size, to+(k2-count)*dst.size
+			}
+			if bytes := count * src.size; to+bytes > from && from+bytes > to && to != from {
+				count = 1 // what is read may just have been written
+				if src.down {
+					from, to = from+bytes-src.size, to+bytes-src.size
+				}
+			}
+			shadow.Copy(to, from, count*src.size)
+			i += count
+		}
+	}
+}
+
+func (c *CPU) fillString(dst *stringSide, n uint64, m taint.Mask) {
+	shadow, size := c.track.shadow, int(dst.size)
+	for i := uint64(0); i < n; {
+		pa, count := dst.run(c, i, n-i)
+		switch {
+		case count == 0:
+			c.setMemTaint(dst.at(c, i), size, m)
+			c.commitMemory()
+			count = 1
+		case m == 0:
+			shadow.Clear(pa, count*dst.size)
+		case m == taint.All(size):
+			shadow.Mark(pa, count*dst.size)
+		default:
+			for j := range count {
+				shadow.Set(pa+j*dst.size, size, m)
+			}
+		}
+		i += count
+	}
+}
+
+// stringTaint is the union of the taint of all elements, as bit 0.
+func (c *CPU) stringTaint(s *stringSide, n uint64) taint.Mask {
+	for i := uint64(0); i < n; {
+		pa, count := s.run(c, i, n-i)
+		if count == 0 {
+			if c.memTaint(s.at(c, i), int(s.size)) != 0 {
+				return 1
+			}
+			count = 1
+		} else if _, found := c.track.shadow.Any(pa, count*s.size); found {
+			return 1
+		}
+		i += count
+	}
+	return 0
 }
 
 // vectorOf is the value of a vector operand for rules that depend on it, leaving faults to the instruction.

@@ -543,7 +543,7 @@ func fbld(c *CPU, u *uop) bool {
 		return false
 	}
 	var d [10]byte
-	if !c.loadBytes(la, d[:]) {
+	if !c.alignedParts(la, 8, accessRead) || !c.loadBytes(la, d[:]) {
 		return false
 	}
 	v := c.x87Env().BCDToF80(d)
@@ -598,6 +598,11 @@ func isFSTPNCE(u *uop) bool { return u.Row.Opcode().Opcode == 0xd9 }
 func (c *CPU) x87Store(u *uop, convert func(e *softfloat.Env) (lo uint64, hi uint16)) (done, ok bool) {
 	f := &c.fpu
 	size := u.Args[0].Size
+	// A page fault goes before the instruction's own exceptions (SDM vol. 3A, table 6-2; silicon).
+	la, ok := c.address(u, size, true)
+	if !ok || size == 10 && !c.alignedParts(la, 8, accessWrite) || !c.probeWrite(la, size) {
+		return false, false
+	}
 	old := f.sw
 	e := c.x87Env()
 	lo, hi := convert(e)
@@ -610,13 +615,10 @@ func (c *CPU) x87Store(u *uop, convert func(e *softfloat.Env) (lo uint64, hi uin
 	if !write {
 		return false, true
 	}
-	la, ok := c.address(u, size, true)
-	if ok {
-		if size == 10 {
-			ok = c.storeF80(la, softfloat.F80{Mant: lo, SE: hi})
-		} else {
-			ok = c.store(la, size, lo)
-		}
+	if size == 10 {
+		ok = c.storeF80(la, softfloat.F80{Mant: lo, SE: hi})
+	} else {
+		ok = c.store(la, size, lo)
 	}
 	if !ok {
 		f.sw = old

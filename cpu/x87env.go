@@ -170,7 +170,7 @@ func fnstenv(c *CPU, u *uop) bool {
 		return false
 	}
 	var b [28]byte
-	if !c.storeBytes(la, b[:c.putEnvironment(b[:], opSize)]) {
+	if !c.alignedParts(la, uint64(opSize), accessWrite) || !c.storeBytes(la, b[:c.putEnvironment(b[:], opSize)]) {
 		return false
 	}
 	c.fpu.cw |= x87Flags
@@ -188,7 +188,7 @@ func fldenv(c *CPU, u *uop) bool {
 		return false
 	}
 	var b [28]byte
-	if !c.loadBytes(la, b[:n]) {
+	if !c.alignedParts(la, uint64(opSize), accessRead) || !c.loadBytes(la, b[:n]) {
 		return false
 	}
 	c.getEnvironment(b[:], opSize)
@@ -213,7 +213,7 @@ func fnsave(c *CPU, u *uop) bool {
 		binary.LittleEndian.PutUint64(p, r.Mant)
 		binary.LittleEndian.PutUint16(p[8:], r.SE)
 	}
-	if !c.storeBytes(la, b[:n+80]) {
+	if !c.alignedParts(la, uint64(opSize), accessWrite) || !c.storeBytes(la, b[:n+80]) {
 		return false
 	}
 	c.fpu.init87()
@@ -230,7 +230,7 @@ func frstor(c *CPU, u *uop) bool {
 		return false
 	}
 	var b [108]byte
-	if !c.loadBytes(la, b[:n+80]) {
+	if !c.alignedParts(la, uint64(opSize), accessRead) || !c.loadBytes(la, b[:n+80]) {
 		return false
 	}
 	c.getEnvironment(b[:], opSize)

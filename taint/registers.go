@@ -2,8 +2,9 @@ package taint
 
 // Registers is the taint of one processor's registers. The zero value is clean.
 type Registers struct {
-	// GPR holds RAX to R15, 8 bytes each, and a slot that is always clean for an absent index or base, and one for RIP.
-	GPR [18]Mask
+	// GPR holds RAX to R15, 8 bytes each. The slots that follow are always clean: for an absent base or index, for RIP, and
+	// so that any five-bit number is an index.
+	GPR [32]Mask
 	// XMM holds the vector registers, 16 bytes each.
 	XMM [16]Mask
 	// ST holds the physical x87 registers R0-R7, 10 bytes each; MMX register i is the low 8 bytes of ST[i].
@@ -19,7 +20,7 @@ type Registers struct {
 // Tainted reports whether any register is.
 func (r *Registers) Tainted() bool {
 	var m Mask
-	for _, x := range r.GPR {
+	for _, x := range r.GPR[:16] {
 		m |= x
 	}
 	for _, x := range r.XMM {

@@ -104,7 +104,22 @@ func TestShadowAgainstModel(t *testing.T) {
 		addr := rapid.Uint64Range(0, 3*PageSize)
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			pa := addr.Draw(t, "pa")
-			switch rapid.IntRange(0, 2).Draw(t, "what") {
+			switch rapid.IntRange(0, 3).Draw(t, "what") {
+			case 3:
+				n := rapid.Uint64Range(0, 128).Draw(t, "n")
+				src := addr.Draw(t, "src")
+				if rapid.Bool().Draw(t, "aligned") {
+					pa, src, n = pa&^7, src&^7, n&^7
+				}
+				n = min(n, PageSize-pa%PageSize, PageSize-src%PageSize)
+				s.Copy(pa, src, n)
+				old := map[uint64]bool{}
+				for i := range n {
+					old[i] = model[src+i]
+				}
+				for i := range n {
+					model[pa+i] = old[i]
+				}
 			case 0:
 				n := rapid.IntRange(1, 64).Draw(t, "size")
 				m := Mask(rapid.Uint64().Draw(t, "mask"))
@@ -161,8 +176,8 @@ func TestUntaintedMemoryCostsNothing(t *testing.T) {
 	s := NewShadow(nil)
 	s.Mark(0, 1<<20)
 	s.Clear(0, 1<<20)
-	if len(s.pages) != 0 || s.Bytes() != 0 {
-		t.Errorf("%d pages kept for %d bytes", len(s.pages), s.Bytes())
+	if s.pages != 0 || s.Bytes() != 0 {
+		t.Errorf("%d pages kept for %d bytes", s.pages, s.Bytes())
 	}
 	if n := testing.AllocsPerRun(100, func() { s.Clear(0, 1<<30); s.Get(123, 8) }); n != 0 {
 		t.Errorf("%v allocations", n)

@@ -33,6 +33,9 @@ type runOptions struct {
 	rng                         bool
 	cpu                         string
 	virtioConsole               string
+	seed                        uint64
+	kernelStub                  bool
+	shifts                      string
 }
 
 func newRunCommand(logger func() (hclog.Logger, error)) *cobra.Command {
@@ -80,6 +83,9 @@ Exit codes: 0 power-off; 1 error; 2 usage; 3 reset under --no-reboot; 4 triple f
 	f.BoolVar(&o.noReboot, "no-reboot", false, "end when the guest resets the machine")
 	f.BoolVar(&o.realtime, "realtime", false, "tie guest time to the host's clock; runs then do not repeat")
 	f.BoolVar(&o.taint, "taint", false, "keep track of taint (nothing is tainted at first)")
+	f.Uint64Var(&o.seed, "seed", 0, "start of all that is random in the machine; runs with the same seed are the same")
+	f.BoolVar(&o.kernelStub, "kernel-stub", false, "let the kernel unpack itself instead of unpacking it on the host")
+	f.StringVar(&o.shifts, "shifts", "", "place the kernel: text=N,phys_base=N,page_offset=N,vmalloc=N,vmemmap=N, as a snapshot of it tells them")
 	f.Uint64Var(&o.budget, "budget", 0, "end after this many instructions (0: no bound)")
 	f.BoolVar(&o.debugExit, "debug-exit", false, "offer the debug-exit port 0xf4")
 	f.BoolVar(&o.debugConsole, "debug-console", false, "print what the guest writes to port 0xe9 on stderr")
@@ -103,6 +109,13 @@ func (o *runOptions) check() error {
 func (o *runOptions) config(log hclog.Logger) (machine.Config, error) {
 	cfg := machine.Config{
 		CommandLine: o.commandLine, Realtime: o.realtime, DebugExit: o.debugExit, RNG: o.rng, Log: log,
+		Seed: o.seed, KernelStub: o.kernelStub,
+	}
+	if o.shifts != "" {
+		var err error
+		if cfg.Shifts, err = parseShifts(o.shifts); err != nil {
+			return cfg, &codedError{exitUsage, err}
+		}
 	}
 	if o.debugConsole {
 		cfg.DebugConsole = os.Stderr
@@ -140,9 +153,10 @@ func (o *runOptions) config(log hclog.Logger) (machine.Config, error) {
 		if err != nil {
 			return cfg, usageError("--ram-above: %w", err)
 		}
-		if cfg.Layout, err = machine.DisjointLayout(cfg.Kernel, cfg.MemorySize, above); err != nil {
+		if cfg.Layout, err = machine.DisjointLayout(cfg.Kernel, cfg.MemorySize, above, cfg.Shifts); err != nil {
 			return cfg, err
 		}
+		cfg.KeepPhysical = true
 	}
 	return cfg, nil
 }

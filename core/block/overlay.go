@@ -153,3 +153,17 @@ func (z zeroDisk) ReadAt(p []byte, off uint64) error {
 	return inside(len(p), off, uint64(z))
 }
 func (z zeroDisk) WriteAt([]byte, uint64) error { return ErrReadOnly }
+
+// OverlayOf returns the overlay that d is, or that it wraps (by a method Unwrap() Disk); nil if there is none.
+func OverlayOf(d Disk) *Overlay {
+	for {
+		switch w := d.(type) {
+		case *Overlay:
+			return w
+		case interface{ Unwrap() Disk }:
+			d = w.Unwrap()
+		default:
+			return nil
+		}
+	}
+}

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/hybridbridge/emu/core/internal/guests"
 	"github.com/hybridbridge/emu/core/memory"
 	"github.com/hybridbridge/emu/cpu/vcpu"
 	"github.com/klauspost/compress/zstd"
@@ -264,7 +264,7 @@ func TestLoadErrors(t *testing.T) {
 		text string
 	}{
 		{16 << 20, Params{}, ErrNoRoom, "64 MiB of memory would do"},
-		{64 << 20, Params{Initrd: make([]byte, 100<<20)}, ErrNoRoom, "512 MiB of memory would do"},
+		{64 << 20, Params{Initrd: make([]byte, 50<<20)}, ErrNoRoom, "256 MiB of memory would do"},
 		{64 << 20, Params{CommandLine: strings.Repeat("x", 2048)}, ErrCommandLine, "2048 bytes, this kernel takes 2047"},
 		{64 << 20, Params{CommandLine: "a\x00b"}, nil, "zero byte"},
 	} {
@@ -395,10 +395,14 @@ func TestMultiboot(t *testing.T) {
 }
 
 func TestUnpack(t *testing.T) {
-	kernel := makeELF64(0x1000000, emX86_64, load{0xffffffff81000000, 0x1000000, strings.Repeat("kernel text ", 1<<20), 13 << 20})
-	size := le.AppendUint32(nil, uint32(len(kernel)))
+	build := func(n int) (kernel, size []byte) {
+		kernel = makeELF64(0x1000000, emX86_64, load{0xffffffff81000000, 0x1000000, strings.Repeat("kernel text ", n), 13 << 20})
+		return kernel, le.AppendUint32(nil, uint32(len(kernel)))
+	}
+	large, largeSize := build(1 << 20) // more than one block of LZ4
+	kernel, size := build(1 << 16)
 	legacy := []byte("\x02\x21\x4c\x18")
-	for rest := kernel; len(rest) > 0; {
+	for rest := large; len(rest) > 0; {
 		n := min(len(rest), 8<<20)
 		dst := make([]byte, lz4.CompressBlockBound(n))
 		var c lz4.Compressor
@@ -411,7 +415,7 @@ func TestUnpack(t *testing.T) {
 	}
 	enc, _ := zstd.NewWriter(nil)
 	payloads := map[string][]byte{
-		"lz4":  append(legacy, size...),
+		"lz4":  append(legacy, largeSize...),
 		"zstd": append(enc.EncodeAll(kernel, nil), size...),
 	}
 	for name, args := range map[string][]string{
@@ -439,8 +443,12 @@ func TestUnpack(t *testing.T) {
 		if im.Compression() != name {
 			t.Errorf("%s is %q", name, im.Compression())
 		}
+		want := kernel
+		if name == "lz4" {
+			want = large
+		}
 		got, err := im.Unpack()
-		if err != nil || !bytes.Equal(got, kernel) {
+		if err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s: %d bytes, %v", name, len(got), err)
 			continue
 		}
@@ -463,25 +471,13 @@ func TestUnpack(t *testing.T) {
 	}
 }
 
-// kernels returns the Debian kernels that were fetched, or skips.
-func kernels(t *testing.T) []string {
-	dirs := []string{"../../.cache/guests", "/work/main/.cache/guests"}
-	if g := os.Getenv("GUESTS"); g != "" {
-		dirs = []string{g}
-	}
-	for _, d := range dirs {
-		if f, _ := filepath.Glob(filepath.Join(d, "kernels/*/vmlinuz")); len(f) > 0 {
-			return f
-		}
-	}
-	t.Skip("no Debian kernels: neither $GUESTS nor .cache/guests has kernels/*/vmlinuz (make guests fetches them)")
-	return nil
-}
-
 func TestDebianKernels(t *testing.T) {
-	for _, path := range kernels(t) {
-		t.Run(filepath.Base(filepath.Dir(path)), func(t *testing.T) {
-			b, err := os.ReadFile(path)
+	for _, k := range guests.Kernels(t) {
+		t.Run(k.Name, func(t *testing.T) {
+			if !guests.Long() && k.Name != "cloud-6.1" && k.Name != "686" {
+				t.Skip("one kernel of a kind is enough; EMU_LONG is not set")
+			}
+			b, err := os.ReadFile(k.Image)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -489,22 +485,174 @@ func TestDebianKernels(t *testing.T) {
 			base, end := im.Window()
 			t.Logf("%d bit, protocol %#x, %s, window %#x-%#x, %s", im.Bits, im.Protocol(), im.Compression(), base, end, im.Version)
 			layout, err := memory.Disjoint(512<<20, 1<<30, base, end, memory.Options{})
-			if l, err := im.Load(guest(t, layout, err), Params{Initrd: make([]byte, 1<<20)}); err != nil || l.InitrdBase < 1<<30 && im.Bits == 64 {
+			m := guest(t, layout, err)
+			if l, err := im.Load(m, Params{Initrd: make([]byte, 1<<20), Stub: true}); err != nil || !l.Stub || l.InitrdBase < 1<<30 && im.Bits == 64 {
 				t.Errorf("%+v %v", l, err)
 			}
 			d, err := im.Direct()
 			if err != nil {
 				t.Fatal(err)
 			}
-			if l, err := d.Load(flatGuest(t, 256<<20), Params{Initrd: make([]byte, 1<<20)}); err != nil || l.Entry.RIP < 0x100000 {
+			checkRelocations(t, d)
+			checkRandom(t, d)
+			l, err := d.Load(m, Params{Initrd: make([]byte, 1<<20), KeepPhysical: true})
+			if err != nil || l.Stub || im.Bits == 64 && (l.KernelBase != base || l.Shifts.Text == 0 || l.Shifts.Text+l.Shifts.PhysBase != 0) {
 				t.Errorf("%+v %v", l, err)
-			} else {
-				t.Logf("direct entry at %#x, %d segments, kernel %#x-%#x", l.Entry.RIP, len(d.segments), l.KernelBase, l.KernelEnd)
 			}
-			if u, _ := im.Unpack(); !bytes.Contains(u, []byte("Linux version "+strings.Fields(im.Version)[0])) {
+			if u := d.data; !bytes.Contains(u, []byte("Linux version "+strings.Fields(im.Version)[0])) {
 				t.Error("no banner in the unpacked kernel")
 			}
 		})
+	}
+}
+
+// table makes relocation tables, each behind its zero.
+func table(tables ...[]uint32) []byte {
+	var b []byte
+	for _, t := range tables {
+		b = le.AppendUint32(b, 0)
+		for _, v := range t {
+			b = le.AppendUint32(b, v)
+		}
+	}
+	return b
+}
+
+// packed puts a kernel and its relocations into a bzImage.
+func packed(t testing.TB, elf, relocs []byte) []byte {
+	t.Helper()
+	p := append(bytes.Clone(elf), relocs...)
+	dst := make([]byte, lz4.CompressBlockBound(len(p)))
+	var c lz4.Compressor
+	n, err := c.CompressBlock(p, dst)
+	if err != nil || n == 0 {
+		t.Fatal(n, err)
+	}
+	out := append([]byte("\x02\x21\x4c\x18"), le.AppendUint32(nil, uint32(n))...)
+	return makeBz(le.AppendUint32(append(out, dst[:n]...), uint32(len(p))), nil)
+}
+
+func TestRelocations(t *testing.T) {
+	const v = 0xffffffff81000000
+	text := make([]byte, 3*4096)
+	for i := range text {
+		text[i] = 0xff
+	}
+	elf := makeELF64(0x1000000, emX86_64, load{v, 0x1000000, string(text), 0x10000})
+	add32, sub32, add64 := []uint32{0x81000010, 0x81000ffe}, []uint32{0x81000020}, []uint32{0x81000030, 0x81001ffc}
+	const by = 0x12600000
+	for name, relocs := range map[string][]byte{"three": table(add64, sub32, add32), "two": table(add64, add32)} {
+		m := flatGuest(t, 64<<20)
+		im := mustParse(t, packed(t, elf, relocs))
+		l, err := im.Load(m, Params{Shifts: &Shifts{Text: by, PhysBase: minus(by - 0x400000)}})
+		if err != nil || l.Entry.RIP != 0x1400000 || l.KernelBase != 0x1400000 {
+			t.Fatalf("%+v %v", l, err)
+		}
+		want := bytes.Clone(text)
+		le.PutUint32(want[0x10:], by-1)
+		le.PutUint32(want[0xffe:], by-1)
+		if name == "three" {
+			le.PutUint32(want[0x20:], 0xffffffff-by)
+		}
+		le.PutUint64(want[0x30:], by-1)
+		le.PutUint64(want[0x1ffc:], by-1)
+		if !bytes.Equal(peek(t, m, 0x1400000, len(want)), want) {
+			t.Error(name)
+		}
+		if _, err := im.Load(m, Params{CommandLine: "quiet nokaslr"}); err != nil || !bytes.Equal(peek(t, m, 0x1000000, len(text)), text) {
+			t.Error(name, "nokaslr", err)
+		}
+	}
+	elf32 := makeELF32(0x1000000, load{0xc1000000, 0x1000000, string(text), 0x10000})
+	m := flatGuest(t, 128<<20)
+	l, err := mustParse(t, packed(t, elf32, table([]uint32{0xc1000010}))).Load(m, Params{Shifts: &Shifts{Text: 0x2000000}})
+	if err != nil || l.Entry.RIP != 0x3000000 || l.Entry.EFER != 0 || le.Uint32(peek(t, m, 0x3000010, 4)) != 0x1ffffff {
+		t.Errorf("%+v %v", l, err)
+	}
+	for name, relocs := range map[string][]byte{
+		"one table":  table(add32),
+		"many":       table(add32, add32, add32, add32),
+		"no zero":    table(add32)[4:],
+		"odd":        append(table(add64, add32), 1),
+		"below":      table(nil, []uint32{0x80ffffff}),
+		"above":      table(nil, []uint32{0x82000000}),
+		"end":        table([]uint32{0x813ffffc}, nil),
+		"user space": table(nil, []uint32{0x1000010}),
+	} {
+		im := mustParse(t, packed(t, elf, relocs))
+		if _, err := im.Load(flatGuest(t, 64<<20), Params{Shifts: &Shifts{Text: by, PhysBase: minus(by - 0x400000)}}); !errors.Is(err, ErrNotKernel) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// checkRelocations moves a kernel there and back.
+func checkRelocations(t *testing.T, d *Image) {
+	t.Helper()
+	m := flatGuest(t, 256<<20)
+	l, err := d.Load(m, Params{CommandLine: "nokaslr"})
+	if err != nil || l.Shifts != (Shifts{}) || peek(t, m, paramsPlace, 4096)[hdrLoadFlags] != 1 {
+		t.Fatalf("%+v %v", l, err)
+	}
+	_, end := d.Window()
+	span := int(end - l.KernelBase)
+	plain := peek(t, m, l.KernelBase, span)
+	by := uint64(0x2000000)
+	s := Shifts{Text: by}
+	if d.Bits == 64 {
+		s.PhysBase = -by + 0x800000
+	}
+	m = flatGuest(t, 256<<20) // what lies between segments is left alone
+	l, err = d.Load(m, Params{Shifts: &s, CommandLine: "nokaslr"})
+	if err != nil || l.Shifts != s || l.KernelBase != 0x1000000+s.Text+s.PhysBase || peek(t, m, paramsPlace, 4096)[hdrLoadFlags] != 3 {
+		t.Fatalf("%+v %v", l, err)
+	}
+	moved := peek(t, m, l.KernelBase, span)
+	changed := 0
+	for i := 0; i < span; i += 4 {
+		if !bytes.Equal(plain[i:i+4], moved[i:i+4]) {
+			changed++
+		}
+	}
+	entries := (len(d.relocs.add32) + len(d.relocs.sub32) + len(d.relocs.add64)) / 4
+	t.Logf("%d relocations change %d words", entries, changed)
+	if changed < entries*9/10 {
+		t.Error("too few")
+	}
+	if err := d.relocs.relocate(m, d.virt(), l.KernelBase, l.KernelEnd, -by); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(peek(t, m, l.KernelBase, span), plain) {
+		t.Error("it does not come back")
+	}
+}
+
+// checkRandom looks at where seeds put a kernel.
+func checkRandom(t *testing.T, d *Image) {
+	t.Helper()
+	m := flatGuest(t, 1<<30)
+	l := &loader{im: d, m: m, p: Params{Initrd: make([]byte, 30<<20)}}
+	text, phys := map[uint64]int{}, map[uint64]int{}
+	for seed := range uint64(1000) {
+		l.p.Seed, l.s, l.kaslr = seed, newSpace(m), false
+		if err := l.place(); err != nil || !l.kaslr {
+			t.Fatal(err)
+		}
+		base, end := d.Window()
+		text[l.Shifts.Text]++
+		phys[l.phys]++
+		switch at := l.phys + end - base; {
+		case l.phys%l.align() != 0 || l.Shifts.Text%l.align() != 0,
+			at > 1<<30-30<<20, d.Bits == 32 && at > 512<<20,
+			base+l.Shifts.Text+end-base > 1<<30,
+			d.Bits == 64 && l.phys != base+l.Shifts.Text+l.Shifts.PhysBase,
+			d.Bits == 32 && l.phys != base+l.Shifts.Text:
+			t.Fatalf("seed %d: at %#x, %+v", seed, l.phys, l.Shifts)
+		}
+	}
+	t.Logf("1000 seeds: %d text shifts, %d physical addresses", len(text), len(phys))
+	if d.Bits == 64 && len(text) < 300 || len(phys) < 25 {
+		t.Error("too few places")
 	}
 }
 
@@ -513,6 +661,8 @@ func FuzzParse(f *testing.F) {
 	f.Add(makeELF64(0x100000, emX86_64, load{0x100000, 0x100000, "code", 100}))
 	f.Add(makeELF32(0x100000, load{0xc0100000, 0x100000, "code", 100}))
 	f.Add(makeMB(mbAddresses|3, []uint32{0x100000, 0x100000, 0, 0x200000, 0x100020}, []byte("code")))
+	f.Add(packed(f, makeELF64(0x1000000, emX86_64, load{0xffffffff81000000, 0x1000000, strings.Repeat("code", 99), 1000}),
+		table([]uint32{0x81000010}, []uint32{0x81000020}, []uint32{0x81000030})))
 	m := flatGuest(f, 32<<20)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		im, err := Parse(b)
@@ -533,3 +683,23 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkLoad unpacks, relocates and places each kernel on the host.
+func BenchmarkLoad(b *testing.B) {
+	for _, k := range guests.Kernels(b) {
+		image, err := os.ReadFile(k.Image)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(k.Name, func(b *testing.B) {
+			m := flatGuest(b, 512<<20)
+			for seed := range uint64(b.N) {
+				if _, err := mustParse(b, image).Load(m, Params{Seed: seed}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func minus(n uint64) uint64 { return -n }

@@ -45,8 +45,10 @@ const (
 	maxE820 = 128
 
 	loadedHigh    = 1 << 0 // loadflags
+	kaslrFlag     = 1 << 1
 	xlfKernel64   = 1 << 0 // xloadflags
 	xlfAbove4G    = 1 << 1
+	xlf5Level     = 1<<5 | 1<<6 // knows 5-level paging, and has it enabled
 	entry64Offset = 0x200
 )
 
@@ -154,8 +156,6 @@ func parseBzImage(b []byte) (*Image, error) {
 func (h *setupHeader) window() (base, end uint64) {
 	return h.prefAddress, h.prefAddress + max(h.initSize, h.systemSize)
 }
-
-func (h *setupHeader) supports64() bool { return h.xloadflags&xlfKernel64 != 0 }
 
 // Protocol returns the boot protocol version of a bzImage as in its header (0x20f is 2.15), 0 for other images.
 func (im *Image) Protocol() uint16 {

@@ -82,7 +82,7 @@ func parseELF(b []byte) (*Image, error) {
 		if filesz > memsz || memsz > 1<<40 || paddr > 1<<46 {
 			return nil, fmt.Errorf("ELF: segment %d: physical address %#x, %#x bytes of file for %#x of memory: %w", i, paddr, filesz, memsz, ErrNotKernel)
 		}
-		im.segments = append(im.segments, segment{base: paddr, data: b[off:][:filesz], memSize: memsz})
+		im.segments = append(im.segments, segment{base: paddr, vaddr: vaddr, data: b[off:][:filesz], memSize: memsz})
 		// The entry is physical in Linux' and Xen's images, virtual in others.
 		if entry-paddr < memsz {
 			im.entry, entryOK = entry, true

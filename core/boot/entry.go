@@ -45,7 +45,7 @@ const (
 	segCS                      = 1
 
 	cr0PE, cr0ET, cr0PG = 1 << 0, 1 << 4, 1 << 31
-	cr4PAE              = 1 << 5
+	cr4PAE, cr4LA57     = 1 << 5, 1 << 12
 	eferLME, eferLMA    = 1 << 8, 1 << 10
 
 	// The selectors that the Linux boot protocol prescribes: __BOOT_CS and __BOOT_DS.
@@ -84,24 +84,4 @@ func flat(gdtBase uint64, long bool) EntryState {
 		e.EFER = eferLME | eferLMA
 	}
 	return e
-}
-
-const (
-	identityGiB   = 4 // how much memory the 64-bit entry state maps
-	identityPages = 2 + identityGiB
-)
-
-// identityTables returns the page tables of the 64-bit entry: the first identityGiB one to one, with 2 MiB pages.
-func identityTables(base uint64) []byte {
-	const rw, large = 3, 0x83
-	b := make([]byte, identityPages*4096)
-	put := func(page, index int, v uint64) { binary.LittleEndian.PutUint64(b[page*4096+index*8:], v) }
-	put(0, 0, base+4096|rw)
-	for g := range identityGiB {
-		put(1, g, base+uint64(2+g)*4096|rw)
-		for i := range 512 {
-			put(2+g, i, uint64(g)<<30|uint64(i)<<21|large)
-		}
-	}
-	return b
 }

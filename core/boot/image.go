@@ -46,11 +46,13 @@ type Image struct {
 	segments []segment    // ELF and multiboot
 	entry    uint64
 	mbFlags  uint32
+	relocs   relocations // of a direct image
 }
 
 // segment is a piece of an image at a physical address; memory past the data is zero.
 type segment struct {
 	base    uint64
+	vaddr   uint64 // where it is linked to run
 	data    []byte
 	memSize uint64
 }

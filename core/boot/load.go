@@ -14,7 +14,19 @@ type Params struct {
 	Initrd      []byte         // initial RAM file system, or the first multiboot module; nil for none
 	RSDP        uint64         // physical address of the ACPI root pointer, 0 if the kernel is to search for it
 	Reserved    []memory.Range // address ranges without memory that the E820 map is to list as reserved (MMCONFIG, APICs)
-	Force32     bool           // enter a 64-bit Linux kernel through its 32-bit entry point
+	Force32     bool           // enter a 64-bit Linux kernel through its 32-bit entry point, which its stub has
+
+	// Stub enters a bzImage through its own decompressing stub, which then unpacks, relocates and randomises the kernel.
+	// Otherwise all that is done here, unless the payload is of a kind that only the stub can unpack.
+	Stub bool
+	// Shifts places the kernel exactly; nil leaves it to Seed and to "nokaslr" on the command line.
+	Shifts *Shifts
+	// Seed chooses random addresses.
+	Seed uint64
+	// KeepPhysical keeps the kernel at the physical address for which it was linked when its virtual address is random.
+	KeepPhysical bool
+	// LA57 says that the processor has 5-level paging, so that a kernel that knows it is entered with it.
+	LA57 bool
 }
 
 // Loaded says where things went and how the processor starts. Ends are exclusive; what is absent is 0.
@@ -22,6 +34,10 @@ type Loaded struct {
 	Entry                 EntryState
 	KernelBase, KernelEnd uint64 // including the room that it unpacks and starts in
 	InitrdBase, InitrdEnd uint64
+	// Stub says that the kernel is entered through its own stub. Where it will lie is not known then.
+	Stub bool
+	// Shifts says where the kernel lies. Regions are those asked for, which the kernel does not know of.
+	Shifts Shifts
 }
 
 // ErrNoRoom is wrapped by errors about a kernel or an initrd that memory is too small for.
@@ -37,21 +53,38 @@ type loader struct {
 	p  Params
 	s  *space
 	Loaded
+	phys  uint64 // where a kernel without a stub goes
+	kaslr bool   // it is told that it was randomised
 }
 
 // Load writes the kernel, its initrd and the protocol's data structures into m and returns the entry state.
 func (im *Image) Load(m *memory.Memory, p Params) (*Loaded, error) {
 	l := &loader{im: im, m: m, p: p, s: newSpace(m)}
-	var err error
-	if im.Format == Multiboot {
-		err = l.multiboot()
-	} else {
-		err = l.linux()
-	}
+	err := l.load()
 	if err != nil {
 		return nil, fmt.Errorf("%v: %w", im.Format, err)
 	}
 	return &l.Loaded, nil
+}
+
+func (l *loader) load() error {
+	if l.im.Format == BzImage && !l.p.Stub && !l.p.Force32 {
+		d, err := l.im.Direct()
+		switch {
+		case err == nil:
+			l.im = d
+		case !errors.Is(err, ErrPacking):
+			return err
+		}
+	}
+	l.Stub = l.im.Format == BzImage
+	if l.p.Shifts != nil && (l.Stub || l.im.Format == Multiboot) {
+		return fmt.Errorf("%w: only a Linux kernel that emu unpacks can be placed", ErrShifts)
+	}
+	if l.im.Format == Multiboot {
+		return l.multiboot()
+	}
+	return l.linux()
 }
 
 func (l *loader) write(pa uint64, b []byte) error {
@@ -81,19 +114,23 @@ func (l *loader) zero(pa, n uint64) error {
 }
 
 func (l *loader) segments() error {
+	base, end := l.im.Window()
+	move := l.phys - base
 	for _, s := range l.im.segments {
-		if !l.s.take(s.base, s.memSize) {
-			return l.noRoom("the kernel", s.base, s.memSize)
+		to := s.base + move
+		if !l.s.take(to, s.memSize) {
+			return l.noRoom("the kernel", to, s.memSize)
 		}
-		if err := l.write(s.base, s.data); err != nil {
+		if err := l.write(to, s.data); err != nil {
 			return err
 		}
-		if err := l.zero(s.base+uint64(len(s.data)), s.memSize-uint64(len(s.data))); err != nil {
+		if err := l.zero(to+uint64(len(s.data)), s.memSize-uint64(len(s.data))); err != nil {
 			return err
 		}
 	}
-	l.KernelBase, l.KernelEnd = l.im.Window()
-	return nil
+	l.KernelBase, l.KernelEnd = l.phys, end+move
+	first := l.im.segments[0]
+	return l.im.relocs.relocate(l.m, first.vaddr, first.base+move, l.KernelEnd, l.Shifts.Text)
 }
 
 func (l *loader) noRoom(what string, base, size uint64) error {
@@ -196,6 +233,9 @@ func (l *loader) memoryMap() []e820 {
 func (l *loader) linux() error {
 	im := l.im
 	if im.Format == ELF {
+		if err := l.place(); err != nil {
+			return err
+		}
 		if err := l.segments(); err != nil {
 			return err
 		}
@@ -208,7 +248,8 @@ func (l *loader) linux() error {
 		h = plainHeader()
 	}
 	long := im.Bits == 64 && !(l.p.Force32 && im.Format == BzImage)
-	entry := im.entry
+	base, _ := im.Window()
+	entry := im.entry + l.phys - base
 	if im.Format == BzImage {
 		base, err := l.placeBzImage(h)
 		if err != nil {
@@ -237,7 +278,15 @@ func (l *loader) linux() error {
 	}
 	l.Entry = flat(gdtPlace, long)
 	if long {
-		if err := l.write(tablesPlace, identityTables(tablesPlace)); err != nil {
+		// The stub switches to 5-level paging by itself, the kernel proper wants to be entered with it.
+		la57 := l.p.LA57 && !l.Stub && h.xloadflags&xlf5Level == xlf5Level && !l.option("no5lvl")
+		if la57 {
+			l.Entry.CR4 |= cr4LA57
+		}
+		if err := l.checkRegions(la57); err != nil {
+			return err
+		}
+		if err := l.write(tablesPlace, identityTables(tablesPlace, l.KernelBase, l.KernelEnd, la57)); err != nil {
 			return err
 		}
 		l.Entry.CR3 = tablesPlace
@@ -292,6 +341,12 @@ func (l *loader) bootParams(h *setupHeader) ([]byte, error) {
 	le.PutUint16(b[hdrVidMode:], 0xffff) // normal
 	b[hdrLoader] = 0xff                  // not a registered loader
 	b[hdrLoadFlags] |= loadedHigh
+	if !l.Stub {
+		b[hdrLoadFlags] &^= kaslrFlag
+		if l.kaslr {
+			b[hdrLoadFlags] |= kaslrFlag
+		}
+	}
 	le.PutUint32(b[hdrCode32:], uint32(l.KernelBase))
 	le.PutUint32(b[hdrCmdLine:], cmdLinePlace)
 	if n := l.InitrdEnd - l.InitrdBase; n > 0 {
@@ -332,6 +387,7 @@ func (l *loader) pcMemory() (lower, upper uint64) {
 
 // multiboot loads a multiboot-1 image and its information structure (specification, section 3.3).
 func (l *loader) multiboot() error {
+	l.phys, _ = l.im.Window()
 	if err := l.segments(); err != nil {
 		return err
 	}

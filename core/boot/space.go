@@ -1,6 +1,9 @@
 package boot
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/hybridbridge/emu/core/memory"
 )
 
@@ -73,6 +76,31 @@ func (s *space) low(size, align, from, limit uint64) (uint64, bool) {
 		s.taken = append(s.taken, span{best, best + size})
 	}
 	return best, ok
+}
+
+// slots returns the free places within [from, limit), each as the lowest and the highest address where size bytes fit.
+func (s *space) slots(size, align, from, limit uint64) []span {
+	taken := slices.Clone(s.taken)
+	slices.SortFunc(taken, func(a, b span) int { return cmp.Compare(a.base, b.base) })
+	var out []span
+	add := func(base, end uint64) {
+		base = (max(base, from) + align - 1) &^ (align - 1)
+		end = min(end, limit)
+		if base < end && size <= end-base {
+			out = append(out, span{base, base + (end-base-size)&^(align-1)})
+		}
+	}
+	for _, r := range s.ram {
+		at := r.base
+		for _, t := range taken {
+			if t.base < r.end && t.end > at {
+				add(at, t.base)
+				at = max(at, t.end)
+			}
+		}
+		add(at, r.end)
+	}
+	return out
 }
 
 // high reserves the highest free place that ends at or below limit and starts at or above from.

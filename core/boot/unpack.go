@@ -19,6 +19,9 @@ const MaxUnpacked = 512 << 20
 
 var errTooLarge = fmt.Errorf("unpacks to more than %d MiB", MaxUnpacked>>20)
 
+// ErrPacking is wrapped by errors about a payload that emu cannot unpack, though the kernel's own stub may.
+var ErrPacking = errors.New("emu cannot unpack this payload")
+
 // Compression returns the name of the compression of a bzImage's payload ("lz4", "xz", ...), or "" if there is none.
 func (im *Image) Compression() string {
 	if im.Format != BzImage {
@@ -32,8 +35,8 @@ func (im *Image) Compression() string {
 	return ""
 }
 
-// What can be in a bzImage (arch/x86/boot/compressed/Makefile). The last two have no decoder here: the kernel's own
-// stub still boots such a kernel.
+// What can be in a bzImage (arch/x86/boot/compressed/Makefile). The last two have no decoder here: such a kernel
+// boots through its own stub.
 var payloadMagic = []struct{ magic, name string }{
 	{"\x02\x21\x4c\x18", "lz4"},
 	{"\x28\xb5\x2f\xfd", "zstd"},
@@ -52,7 +55,7 @@ func (im *Image) Unpack() ([]byte, error) {
 	}
 	p := im.setup.payload
 	if len(p) == 0 {
-		return nil, errors.New("bzImage: the header names no payload (boot protocol before 2.08)")
+		return nil, fmt.Errorf("bzImage: the header names no payload (boot protocol before 2.08): %w", ErrPacking)
 	}
 	var out []byte
 	var err error
@@ -81,9 +84,9 @@ func (im *Image) Unpack() ([]byte, error) {
 	case "bzip2":
 		out, err = readAll(bzip2.NewReader(bytes.NewReader(p)), p)
 	case "":
-		return nil, fmt.Errorf("bzImage: payload starts with % x, no known compression", p[:min(len(p), 6)])
+		return nil, fmt.Errorf("bzImage: payload starts with % x, no known compression: %w", p[:min(len(p), 6)], ErrPacking)
 	default:
-		return nil, fmt.Errorf("bzImage: payload is compressed with %s, which emu can't unpack (the kernel itself can: boot it without unpacking)", name)
+		return nil, fmt.Errorf("bzImage: payload is compressed with %s: %w", name, ErrPacking)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("bzImage: unpack %s payload: %w", name, err)
@@ -153,22 +156,4 @@ func unpackLZ4(p []byte) ([]byte, error) {
 		}
 		out, rest = out[:len(out)+m], rest[n:]
 	}
-}
-
-// Direct returns the kernel inside a bzImage as an image that is entered without its decompressing stub. It is for
-// kernels started with nokaslr: only the stub relocates, and only the stub switches to 5-level paging.
-func (im *Image) Direct() (*Image, error) {
-	if im.Format != BzImage {
-		return im, nil
-	}
-	b, err := im.Unpack()
-	if err != nil {
-		return nil, err
-	}
-	d, err := parseELF(b)
-	if err != nil {
-		return nil, fmt.Errorf("bzImage: its payload: %w", err)
-	}
-	d.setup, d.Version = im.setup, im.Version
-	return d, nil
 }

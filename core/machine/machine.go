@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +28,16 @@ type Config struct {
 	// Kernel and Initrd are the images to start, in memory; Initrd may be nil.
 	Kernel, Initrd []byte
 	CommandLine    string
-	Drives         []Drive
+	// KernelStub has a bzImage unpack itself instead of unpacking it on the host.
+	KernelStub bool
+	// Seed starts all that is random in the machine: where a kernel lies (KASLR), RDRAND, the virtio random generator.
+	// Machines that differ in nothing run alike.
+	Seed uint64
+	// Shifts places a Linux kernel exactly; nil leaves it to Seed and to the command line.
+	Shifts *boot.Shifts
+	// KeepPhysical keeps the kernel at its physical address when its virtual address is random.
+	KeepPhysical bool
+	Drives       []Drive
 	// Console receives what the guest writes to the first serial port; nil discards it.
 	Console io.Writer
 	// RNG plugs in a virtio random generator, which repeats.
@@ -43,7 +53,7 @@ type Config struct {
 	// Interactive makes idle time pass at the host's pace, so that a guest that waits for a person does not spin.
 	// What the guest sees does not change.
 	Interactive bool
-	// CPU chooses the processor's model; its Memory and Platform are set by New.
+	// CPU chooses the processor's model; its Memory, Platform and Seed are set by New.
 	CPU cpu.Config
 	// Taint switches taint on.
 	Taint *cpu.TaintOptions
@@ -106,6 +116,7 @@ type Machine struct {
 	idleSince clock.Time
 	outcome   *Outcome // set by a device to end the run
 	console   *console
+	regions   *regions // to be placed; nil if not or done
 
 	interrupted atomic.Bool
 	inputEnded  atomic.Bool
@@ -130,6 +141,7 @@ func New(cfg Config) (*Machine, error) {
 		m.Close()
 		return nil, err
 	}
+	debug.FreeOSMemory() // the unpacked kernel
 	return m, nil
 }
 
@@ -152,7 +164,7 @@ func assemble(cfg Config) (*Machine, error) {
 	m := &Machine{cfg: cfg, log: cfg.Log, mem: mem, bus: newBus(), wakeup: make(chan struct{}, 1)}
 	m.queue = clock.NewQueue(m.Now, m.timerSet)
 	c := cfg.CPU
-	c.Memory, c.Platform = ram{mem}, m
+	c.Memory, c.Platform, c.Seed = ram{mem}, m, cfg.Seed
 	m.cpu = cpu.New(c)
 	if cfg.Taint != nil {
 		m.cpu.EnableTaint(cfg.Taint)
@@ -178,13 +190,35 @@ func (m *Machine) loadKernel() error {
 	}
 	m.boot, err = image.Load(m.mem, boot.Params{
 		CommandLine: m.cfg.CommandLine, Initrd: m.cfg.Initrd, RSDP: rsdp, Reserved: m.reserved(),
+		Stub: m.cfg.KernelStub, Seed: m.cfg.Seed, Shifts: m.cfg.Shifts, KeepPhysical: m.cfg.KeepPhysical,
+		LA57: m.cfg.CPU.Model.Has(cpu.ModelLA57),
 	})
 	if err != nil {
 		return err
 	}
+	m.log.Debug("kernel loaded", "stub", m.boot.Stub, "base", hclog.Hex(m.boot.KernelBase), "text_shift", hclog.Hex(m.boot.Shifts.Text))
+	if r := m.boot.Shifts.Regions; r != (boot.Regions{}) {
+		if m.regions, err = findRegions(image, m.boot.Shifts); err != nil {
+			return err
+		}
+		m.regions.arm(m.cpu)
+	}
 	s := m.cpu.State()
 	m.boot.Entry.Apply(&s)
+	enableMTRRs(&s.MSR, m.cfg.CPU.PhysBits)
 	return m.cpu.SetState(s)
+}
+
+// enableMTRRs does what firmware does: all memory is write-back but the last GiB below 4 GiB, where devices are
+// (SDM vol. 3A, 11.11). A kernel that finds them blank takes the machine for broken and does without the PAT.
+func enableMTRRs(r *vcpu.MSRs, physBits uint8) {
+	if physBits == 0 {
+		physBits = 40
+	}
+	const enabled, valid, writeBack = 1 << 11, 1 << 11, 6
+	r.MTRRDefType = enabled | writeBack
+	r.MTRRPhys[0] = memory.PCIHole // uncacheable
+	r.MTRRPhys[1] = (1<<physBits - (memory.PCIHoleEnd - memory.PCIHole)) | valid
 }
 
 // Close releases memory and drives.
@@ -334,6 +368,11 @@ func (m *Machine) run(ctx context.Context, budget uint64, step bool) Outcome {
 		case vcpu.ExitShutdown:
 			return Outcome{Reason: TripleFault, Exit: exit, Detail: exit.Detail}
 		case vcpu.ExitBreakpoint, vcpu.ExitWatchpoint:
+			if handled, err := m.placeRegions(exit); err != nil {
+				return Outcome{Reason: Unsupported, Exit: exit, Detail: err.Error()}
+			} else if handled {
+				continue
+			}
 			return Outcome{Reason: Breakpoint, Exit: exit}
 		default:
 			return Outcome{Reason: Unsupported, Exit: exit, Detail: exit.Detail}

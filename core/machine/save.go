@@ -12,6 +12,7 @@ import (
 	"github.com/hybridbridge/emu/cpu/isa"
 	"github.com/hybridbridge/emu/cpu/vcpu"
 	"github.com/hybridbridge/emu/snapshots/native"
+	"github.com/hybridbridge/emu/taint"
 )
 
 // saved is the machine's own section of a snapshot.
@@ -23,6 +24,8 @@ type saved struct {
 	CPU cpuModel
 	// DebugExit and DebugConsole are part of what the guest sees.
 	DebugExit, DebugConsole, RNG, VirtioConsole bool
+	// Regions are still to be placed, of a kernel that has just started.
+	Regions *regions
 }
 
 // cpuModel is what the guest sees of the processor's model.
@@ -61,12 +64,20 @@ func (m *Machine) Save(path string) error {
 		Skipped: m.skipped, Layout: m.mem.Ranges(), Drives: m.cfg.Drives,
 		CPU: cpuModel{
 			Features: m.cfg.CPU.Features, Model: m.cfg.CPU.Model, PhysBits: m.cfg.CPU.PhysBits,
-			APICID: m.cfg.CPU.APICID, Seed: m.cfg.CPU.Seed,
+			APICID: m.cfg.CPU.APICID, Seed: m.cfg.Seed,
 		},
 		DebugExit: m.cfg.DebugExit, DebugConsole: m.cfg.DebugConsole != nil,
 		RNG: m.cfg.RNG, VirtioConsole: m.cfg.VirtioConsole != nil,
+		Regions: m.regions,
 	})
 	err = errors.Join(err, add("cpu", m.cpu.State()))
+	if shadow := m.cpu.Shadow(); shadow != nil {
+		t := savedTaint{Memory: shadow.State(), Registers: *m.cpu.RegisterTaint()}
+		for _, d := range m.board.tainted {
+			t.Disks = append(t.Disks, d.sectors.State())
+		}
+		err = errors.Join(err, add("taint", t))
+	}
 	for _, d := range m.board.stateful {
 		err = errors.Join(err, add("device "+d.Name(), d.SaveState()))
 	}
@@ -76,12 +87,15 @@ func (m *Machine) Save(path string) error {
 	for _, r := range m.mem.Ranges() {
 		h.Ranges = append(h.Ranges, native.Range{Base: r.Base, Size: r.Size, Kind: r.Kind.String()})
 	}
-	return native.Write(path, h, func(p []byte, pa uint64) error {
+	err = native.Write(path, h, func(p []byte, pa uint64) error {
 		if !m.mem.ReadAt(p, pa) {
 			return fmt.Errorf("memory at %#x cannot be read", pa)
 		}
 		return nil
 	})
+	// The machine that is loaded begins with empty translation caches; so must this one go on, or accessed bits in page
+	// tables could come to differ.
+	return errors.Join(err, m.cpu.SetState(m.cpu.State()))
 }
 
 // Load builds the machine that was saved at path. Of cfg it takes what belongs to the host: console, log, time, taint,
@@ -98,6 +112,7 @@ func Load(path string, cfg Config) (*Machine, error) {
 	}
 	cfg.Layout = s.Layout
 	cfg.CPU = s.CPU.config()
+	cfg.Seed = s.CPU.Seed
 	cfg.DebugExit, cfg.RNG = s.DebugExit, s.RNG
 	if s.DebugConsole && cfg.DebugConsole == nil {
 		cfg.DebugConsole = io.Discard
@@ -120,6 +135,34 @@ func Load(path string, cfg Config) (*Machine, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return m, nil
+}
+
+// savedTaint is the section of a snapshot that says what is tainted. A machine without taint has none, and a machine
+// that is loaded without taint leaves it aside.
+type savedTaint struct {
+	Memory    taint.ShadowState
+	Registers taint.Registers
+	Disks     []taint.ShadowState
+}
+
+func (m *Machine) restoreTaint(f *native.File) error {
+	shadow := m.cpu.Shadow()
+	if shadow == nil || f.Header.Section("taint") == nil {
+		return nil
+	}
+	var t savedTaint
+	if err := section(f, "taint", &t); err != nil {
+		return err
+	}
+	if len(t.Disks) != len(m.board.tainted) {
+		return fmt.Errorf("%w: taint of %d disks for %d", ErrSnapshot, len(t.Disks), len(m.board.tainted))
+	}
+	err := shadow.SetState(t.Memory)
+	for i, d := range m.board.tainted {
+		err = errors.Join(err, d.sectors.SetState(t.Disks[i]))
+	}
+	*m.cpu.RegisterTaint() = t.Registers
+	return err
 }
 
 // restore puts the saved state into a machine that was assembled alike.
@@ -145,6 +188,9 @@ func (m *Machine) restore(f *native.File, s saved) error {
 		}
 	}
 	m.skipped = s.Skipped
+	if m.regions = s.Regions; m.regions != nil {
+		m.regions.arm(m.cpu)
+	}
 	if err := m.cpu.SetState(state); err != nil {
 		return fmt.Errorf("%w: %w", ErrSnapshot, err)
 	}
@@ -154,7 +200,7 @@ func (m *Machine) restore(f *native.File, s saved) error {
 			return fmt.Errorf("state of %s: %w", d.Name(), err)
 		}
 	}
-	return nil
+	return m.restoreTaint(f)
 }
 
 // section decodes a section of the snapshot into v. Fields that v does not know are refused: they hold state that would

@@ -43,6 +43,7 @@ type board struct {
 	virtio   []device.Stateful
 	stateful []device.Stateful
 	disks    []block.Disk
+	tainted  []*taintedDisk // with taint on: the disks that remember it
 	budget   uint64
 }
 
@@ -174,13 +175,24 @@ const (
 // wireVirtio makes the virtio devices and plugs them into the PCI bus.
 func (m *Machine) wireVirtio() error {
 	b := &m.board
+	var ram device.Memory = m.mem
+	follow := func(d block.Disk) block.Disk { return d }
+	if shadow := m.cpu.Shadow(); shadow != nil {
+		dma := newDMATaint(m.mem, shadow)
+		ram = dma
+		follow = func(d block.Disk) block.Disk {
+			t := dma.disk(d)
+			b.tainted = append(b.tainted, t)
+			return t
+		}
+	}
 	if m.cfg.RNG {
-		if err := m.plug(rngSlot, virtio.NewRNG("virtio-rng0", m.mem, m.cfg.CPU.Seed)); err != nil {
+		if err := m.plug(rngSlot, virtio.NewRNG("virtio-rng0", ram, m.cfg.Seed)); err != nil {
 			return err
 		}
 	}
 	if m.cfg.VirtioConsole != nil {
-		b.console = virtio.NewConsole("virtio-console0", m.mem, m.cfg.VirtioConsole)
+		b.console = virtio.NewConsole("virtio-console0", ram, m.cfg.VirtioConsole)
 		if err := m.plug(consoleSlot, b.console); err != nil {
 			return err
 		}
@@ -195,7 +207,7 @@ func (m *Machine) wireVirtio() error {
 		}
 		b.disks = append(b.disks, disk)
 		name := fmt.Sprintf("virtio-blk%d", i)
-		if err := m.plug(firstDriveSlot+i, virtio.NewBlk(name, m.mem, disk, fmt.Sprintf("emu%d", i))); err != nil {
+		if err := m.plug(firstDriveSlot+i, virtio.NewBlk(name, ram, follow(disk), fmt.Sprintf("emu%d", i))); err != nil {
 			return err
 		}
 	}
@@ -218,12 +230,16 @@ func (m *Machine) plug(slot int, d virtioDevice) error {
 }
 
 // DisjointLayout places size bytes of RAM from the physical address above, and below it only what kernel needs where
-// its image is (DESIGN: the disjoint layout).
-func DisjointLayout(kernel []byte, size, above uint64) ([]memory.Range, error) {
+// its image is (DESIGN: the disjoint layout): at shifts, or where it was linked if that is nil. Config needs KeepPhysical
+// with it, since a kernel at a random physical address leaves its place.
+func DisjointLayout(kernel []byte, size, above uint64, shifts *boot.Shifts) ([]memory.Range, error) {
 	image, err := boot.Parse(kernel)
 	if err != nil {
 		return nil, err
 	}
 	base, end := image.Window()
+	if shifts != nil {
+		base, end = image.PhysicalAt(*shifts)
+	}
 	return memory.Disjoint(size, above, base, end, memory.Options{})
 }

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/hybridbridge/emu/core/boot"
+	"github.com/hybridbridge/emu/core/internal/guests"
 )
 
 func TestTable(t *testing.T) {
@@ -188,20 +188,12 @@ func TestKallsyms(t *testing.T) {
 }
 
 func TestDebianKernels(t *testing.T) {
-	dir := os.Getenv("GUESTS")
-	if dir == "" {
-		dir = "../../.cache/guests"
-		if _, err := os.Stat(dir); err != nil {
-			dir = "/work/main/.cache/guests"
-		}
-	}
-	files, _ := filepath.Glob(filepath.Join(dir, "kernels/*/vmlinuz"))
-	if len(files) == 0 {
-		t.Skip("no Debian kernels: neither $GUESTS nor .cache/guests has kernels/*/vmlinuz (make guests fetches them)")
-	}
-	for _, f := range files {
-		t.Run(filepath.Base(filepath.Dir(f)), func(t *testing.T) {
-			b, err := os.ReadFile(f)
+	for _, k := range guests.Kernels(t) {
+		t.Run(k.Name, func(t *testing.T) {
+			if !guests.Long() && k.Name == "generic-6.1" {
+				t.Skip("slow to unpack; EMU_LONG is not set")
+			}
+			b, err := os.ReadFile(k.Image)
 			if err != nil {
 				t.Fatal(err)
 			}

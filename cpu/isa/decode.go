@@ -381,8 +381,10 @@ func (d *decoder) prefixes() (slot int, size66, addr67 bool, prefix Prefix, ok b
 }
 
 // Bases and indexes of 16-bit addressing (SDM vol. 2A, table 2-1).
-var base16 = [8]uint8{RBX, RBX, RBP, RBP, RSI, RDI, RBP, RBX}
-var index16 = [8]uint8{RSI, RDI, RSI, RDI, RegNone, RegNone, RegNone, RegNone}
+var (
+	base16  = [8]uint8{RBX, RBX, RBP, RBP, RSI, RDI, RBP, RBX}
+	index16 = [8]uint8{RSI, RDI, RSI, RDI, RegNone, RegNone, RegNone, RegNone}
+)
 
 // memory decodes ModRM's memory operand, SIB and displacement (SDM vol. 2A, 2.1.5 and 2.2.1).
 func (d *decoder) memory(in *Inst) bool {

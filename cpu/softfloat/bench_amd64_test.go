@@ -20,7 +20,9 @@ func BenchmarkMul64(b *testing.B)   { benchmark64(b, (*Env).Mul64, Env{Masks: Al
 func BenchmarkDiv64(b *testing.B)   { benchmark64(b, (*Env).Div64, Env{Masks: AllFlags}) }
 func BenchmarkSqrt64(b *testing.B)  { benchmark64(b, one64((*Env).Sqrt64), Env{Masks: AllFlags}) }
 func BenchmarkAdd64Up(b *testing.B) { benchmark64(b, (*Env).Add64, Env{Masks: AllFlags, Rounding: Up}) }
+
 func BenchmarkDiv64Up(b *testing.B) { benchmark64(b, (*Env).Div64, Env{Masks: AllFlags, Rounding: Up}) }
+
 func BenchmarkSqrt64Up(b *testing.B) {
 	benchmark64(b, one64((*Env).Sqrt64), Env{Masks: AllFlags, Rounding: Up})
 }
@@ -28,12 +30,15 @@ func BenchmarkMin64(b *testing.B) { benchmark64(b, (*Env).Min64, Env{Masks: AllF
 func BenchmarkCompare64(b *testing.B) {
 	benchmark64(b, func(e *Env, x, y uint64) uint64 { return uint64(e.Compare64(x, y, false)) }, Env{Masks: AllFlags})
 }
+
 func BenchmarkF64ToI32(b *testing.B) {
 	benchmark64(b, func(e *Env, x, y uint64) uint64 { return uint64(e.F64ToI32(x, true)) }, Env{Masks: AllFlags})
 }
+
 func BenchmarkF64ToF32(b *testing.B) {
 	benchmark64(b, func(e *Env, x, y uint64) uint64 { return uint64(e.F64ToF32(x)) }, Env{Masks: AllFlags})
 }
+
 func BenchmarkMul32(b *testing.B) {
 	x, y := math.Float32bits(1.1), math.Float32bits(3.7)
 	e := Env{Masks: AllFlags}

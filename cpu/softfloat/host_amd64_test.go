@@ -7,7 +7,6 @@ import (
 	"github.com/hybridbridge/emu/cpu/softfloat/internal/hostfpu"
 )
 
-func put32(d *[16]byte, v uint32) { *d = [16]byte{}; binary.LittleEndian.PutUint32(d[:], v) }
 func put64(d *[16]byte, v uint64) { *d = [16]byte{}; binary.LittleEndian.PutUint64(d[:], v) }
 func put80(d *[16]byte, v F80) {
 	put64(d, v.Mant)

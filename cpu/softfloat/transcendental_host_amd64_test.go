@@ -125,9 +125,32 @@ func TestTranscendentalsAgainstHost(t *testing.T) {
 func TestTranscendentalSpecials(t *testing.T) {
 	var specials []F80
 	for _, sign := range []uint16{0, 0x8000} {
-		for _, v := range []F80{{0, 0}, {1, 0}, {1 << 62, 0}, {intBit, 0}, {intBit, 1}, {intBit, 16383}, {intBit, 16382}, {intBit, 16384}, {intBit, 16381},
-			{intBit, 16383 + 62}, {intBit, 16383 + 63}, {intBit, 16383 + 64}, {intBit | 1, 16383}, {^uint64(0), 16382}, {intBit | 12345, 16384}, {0xD555555555555555, 16381},
-			{^uint64(0), 0x7FFE}, {intBit, 0x7FFF}, {intBit | 1, 0x7FFF}, {nanMant, 0x7FFF}, {nanMant | 5, 0x7FFF}, {1, 0x7FFF}, {0, 0x7FFF}, {1, 5}} {
+		for _, v := range []F80{
+			{0, 0},
+			{1, 0},
+			{1 << 62, 0},
+			{intBit, 0},
+			{intBit, 1},
+			{intBit, 16383},
+			{intBit, 16382},
+			{intBit, 16384},
+			{intBit, 16381},
+			{intBit, 16383 + 62},
+			{intBit, 16383 + 63},
+			{intBit, 16383 + 64},
+			{intBit | 1, 16383},
+			{^uint64(0), 16382},
+			{intBit | 12345, 16384},
+			{0xD555555555555555, 16381},
+			{^uint64(0), 0x7FFE},
+			{intBit, 0x7FFF},
+			{intBit | 1, 0x7FFF},
+			{nanMant, 0x7FFF},
+			{nanMant | 5, 0x7FFF},
+			{1, 0x7FFF},
+			{0, 0x7FFF},
+			{1, 5},
+		} {
 			specials = append(specials, F80{v.Mant, v.SE | sign})
 		}
 	}

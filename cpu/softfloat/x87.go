@@ -122,7 +122,7 @@ func (e *Env) rem(a, b F80, nearest bool) (F80, uint8, bool) {
 		return e.round(&fmt80, 64, x.neg, x.exp, x.mant, 0).f80(), 0, true
 	}
 	m, carry, q := x.mant, uint64(0), uint64(0)
-	exp := y.exp
+	var exp int32
 	if d < 0 {
 		// |a| < |b|; only nearest can round the quotient up to one.
 		exp = x.exp

@@ -11,8 +11,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/hybridbridge/emu/snapshots"
 )
 
 const (
@@ -22,16 +25,18 @@ const (
 	// ChunkSize is the unit of compression, in bytes of memory.
 	ChunkSize = 64 << 10
 	// maxIndex bounds the unpacked index, so that a forged file cannot exhaust memory.
-	maxIndex = 1 << 30
+	maxIndex = 256 << 20
+	// maxMemory bounds a range, in bytes: what x86 can address.
+	maxMemory = 1 << 52
 	// Version is the version of the format that Write writes.
 	Version = 1
 )
 
-// Errors that Open wraps.
+// Errors that Open wraps. The first three wrap those of package snapshots.
 var (
-	ErrFormat    = errors.New("not an emu snapshot")
-	ErrTruncated = errors.New("the snapshot is truncated or was never finished")
-	ErrCorrupt   = errors.New("the snapshot is corrupt")
+	ErrFormat    = fmt.Errorf("not an emu snapshot: %w", snapshots.ErrFormat)
+	ErrTruncated = fmt.Errorf("the snapshot is truncated or was never finished: %w", snapshots.ErrTruncated)
+	ErrCorrupt   = fmt.Errorf("the snapshot is corrupt: %w", snapshots.ErrCorrupt)
 	ErrVersion   = errors.New("the snapshot was written by another version of emu")
 )
 
@@ -175,10 +180,11 @@ func writeTo(w io.Writer, h Header, read func(p []byte, pa uint64) error) error 
 	return err
 }
 
-// File is an open snapshot. Its methods are not safe for concurrent use.
+// File is an open snapshot. ReadPhysical is safe for concurrent use.
 type File struct {
 	Header Header
 
+	mu     sync.Mutex // guards the cache
 	r      io.ReaderAt
 	closer io.Closer
 	chunks []chunk
@@ -236,6 +242,9 @@ func NewFile(r io.ReaderAt, size int64) (*File, error) {
 	if at < uint64(len(magic)) || at > uint64(size) || n != uint64(size)-trailerSize-at {
 		return nil, fmt.Errorf("%w: the index is not where the trailer says", ErrCorrupt)
 	}
+	if n > maxIndex {
+		return nil, fmt.Errorf("%w: an index of %d bytes", ErrCorrupt, n)
+	}
 	packed := make([]byte, n)
 	if _, err := r.ReadAt(packed, int64(at)); err != nil {
 		return nil, err
@@ -248,6 +257,7 @@ func NewFile(r io.ReaderAt, size int64) (*File, error) {
 		return nil, err
 	}
 	j, err := dec.DecodeAll(packed, nil)
+	dec.Close()
 	if err != nil {
 		return nil, fmt.Errorf("%w: index: %w", ErrCorrupt, err)
 	}
@@ -255,8 +265,12 @@ func NewFile(r io.ReaderAt, size int64) (*File, error) {
 	if err := json.Unmarshal(j, &ix); err != nil {
 		return nil, fmt.Errorf("%w: index: %w", ErrCorrupt, err)
 	}
-	s := &File{Header: ix.Header, r: r, chunks: ix.Chunks, dec: dec, cached: -1}
-	return s, s.check(at)
+	s := &File{Header: ix.Header, r: r, chunks: ix.Chunks, cached: -1}
+	if err := s.check(at); err != nil {
+		return nil, err
+	}
+	s.dec, err = zstd.NewReader(nil, zstd.WithDecoderMaxMemory(ChunkSize), zstd.WithDecoderConcurrency(1))
+	return s, err
 }
 
 // check makes sure that the chunks are those of the ranges and lie before the index.
@@ -266,7 +280,7 @@ func (s *File) check(end uint64) error {
 	}
 	n := uint64(0)
 	for i, r := range s.Header.Ranges {
-		if r.Base+r.Size < r.Base || i > 0 && r.Base < s.Header.Ranges[i-1].Base+s.Header.Ranges[i-1].Size {
+		if r.Size > maxMemory || r.Base > maxMemory || i > 0 && r.Base < s.Header.Ranges[i-1].Base+s.Header.Ranges[i-1].Size {
 			return fmt.Errorf("%w: memory ranges overlap or are out of order", ErrCorrupt)
 		}
 		s.first = append(s.first, int(n))
@@ -295,10 +309,12 @@ func (s *File) Close() error {
 }
 
 // ErrNoMemory is returned for addresses that the snapshot does not hold.
-var ErrNoMemory = errors.New("no memory at that address")
+var ErrNoMemory = snapshots.ErrNoMemory
 
 // ReadPhysical copies memory from physical address pa.
 func (s *File) ReadPhysical(p []byte, pa uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for len(p) > 0 {
 		i, ok := s.rangeOf(pa)
 		if !ok {

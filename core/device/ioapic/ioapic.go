@@ -7,9 +7,9 @@ import (
 
 // The usual place of the registers and the number of inputs.
 const (
-	DefaultBase uint64 = 0xfec00000
-	Size               = 0x1000
-	Pins               = 24
+	DefaultBase = 0xfec00000
+	Size        = 0x1000
+	Pins        = 24
 )
 
 // Bits of a redirection entry (82093AA, 3.2.4).

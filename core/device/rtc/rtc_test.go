@@ -115,7 +115,7 @@ func TestUpdateInterrupt(t *testing.T) {
 	if len(f.irqs) != 1 || f.irqs[0] != second { // stays high until register C is read
 		t.Fatalf("interrupts at %v", f.irqs)
 	}
-	f.want(t, map[uint8]uint8{regC: cIRQF | cUF | cPF | 0})
+	f.want(t, map[uint8]uint8{regC: cIRQF | cUF | cPF})
 	f.clk.Advance(second)
 	if len(f.irqs) != 2 || f.irqs[1] != 4*second {
 		t.Fatalf("interrupts at %v", f.irqs)

@@ -153,7 +153,7 @@ func (b *Blk) each(n, sector uint64, move func(p []byte, off, done uint64) error
 // must be the same when the state is loaded.
 func (b *Blk) SaveState() any {
 	s := b.save()
-	if o, ok := b.disk.(*block.Overlay); ok {
+	if o := block.OverlayOf(b.disk); o != nil {
 		disk := o.SaveState().(block.OverlayState)
 		s.Disk = &disk
 	}
@@ -166,11 +166,11 @@ func (b *Blk) LoadState(decode func(any) error) error {
 	if err := decode(&s); err != nil {
 		return err
 	}
-	o, ok := b.disk.(*block.Overlay)
-	if ok != (s.Disk != nil) {
+	o := block.OverlayOf(b.disk)
+	if (o != nil) != (s.Disk != nil) {
 		return errors.New("saved state and this machine differ in whether the disk keeps writes in memory")
 	}
-	if ok {
+	if o != nil {
 		if err := o.Restore(*s.Disk); err != nil {
 			return err
 		}

@@ -73,6 +73,7 @@ func (v *driver) area(n int) (desc, driver, used uint64) {
 	b := 0x100000 + uint64(n)<<16
 	return b, b + 0x4000, b + 0x8000
 }
+
 func (v *driver) put(pa uint64, size int, val uint64) { v.poke(pa, le.AppendUint64(nil, val)[:size]) }
 func (v *driver) get16(pa uint64) uint16              { return le.Uint16(v.peek(pa, 2)) }
 func (v *driver) poke(pa uint64, b []byte) {

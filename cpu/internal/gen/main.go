@@ -47,10 +47,22 @@ var shifts = []op{
 
 // The tests of the condition codes, in the order of the low four bits of Jcc.
 var conditions = []struct{ name, expr string }{
-	{"O", "c.f.of()"}, {"NO", "!c.f.of()"}, {"B", "c.f.cf()"}, {"AE", "!c.f.cf()"},
-	{"E", "c.f.zf()"}, {"NE", "!c.f.zf()"}, {"BE", "c.f.be()"}, {"A", "!c.f.be()"},
-	{"S", "c.f.sf()"}, {"NS", "!c.f.sf()"}, {"P", "c.f.pf()"}, {"NP", "!c.f.pf()"},
-	{"L", "c.f.lt()"}, {"GE", "!c.f.lt()"}, {"LE", "c.f.le()"}, {"G", "!c.f.le()"},
+	{"O", "c.f.of()"},
+	{"NO", "!c.f.of()"},
+	{"B", "c.f.cf()"},
+	{"AE", "!c.f.cf()"},
+	{"E", "c.f.zf()"},
+	{"NE", "!c.f.zf()"},
+	{"BE", "c.f.be()"},
+	{"A", "!c.f.be()"},
+	{"S", "c.f.sf()"},
+	{"NS", "!c.f.sf()"},
+	{"P", "c.f.pf()"},
+	{"NP", "!c.f.pf()"},
+	{"L", "c.f.lt()"},
+	{"GE", "!c.f.lt()"},
+	{"LE", "c.f.le()"},
+	{"G", "!c.f.le()"},
 }
 
 var sizes = []int{1, 2, 4, 8}

@@ -1,0 +1,78 @@
+package machine
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/hybridbridge/emu/core/boot"
+	"github.com/hybridbridge/emu/core/symbols"
+	"github.com/hybridbridge/emu/cpu"
+	"github.com/hybridbridge/emu/cpu/vcpu"
+)
+
+// regions places a kernel's memory regions: once kernel_randomize_memory() has chosen bases for them and before anything
+// uses those, they are replaced. See docs/decisions/kaslr-of-the-trusted-kernel.md.
+type regions struct {
+	// Stop is the linear address at which the guest is stopped: first the function's beginning, then its return address.
+	Stop    uint64
+	Entered bool
+	Bases   []regionBase
+}
+
+// regionBase is a variable of the kernel and what it is to hold.
+type regionBase struct{ Address, Value uint64 }
+
+// findRegions finds what is needed of a kernel that was loaded with shifts s.
+func findRegions(image *boot.Image, s boot.Shifts) (*regions, error) {
+	vmlinux, err := image.Unpack()
+	if err != nil {
+		return nil, err
+	}
+	t, err := symbols.FromKernel(vmlinux)
+	if err != nil {
+		return nil, fmt.Errorf("%w: memory regions: %w", boot.ErrShifts, err)
+	}
+	t = t.Shift(s.Text)
+	find := func(name string) (a uint64) {
+		a, ok := t.Address(name)
+		if !ok && err == nil {
+			err = fmt.Errorf("%w: this kernel has no %s, so its memory regions cannot be placed", boot.ErrShifts, name)
+		}
+		return a
+	}
+	r := &regions{Stop: find("kernel_randomize_memory"), Bases: []regionBase{
+		{find("page_offset_base"), s.Regions.PageOffset},
+		{find("vmalloc_base"), s.Regions.Vmalloc},
+		{find("vmemmap_base"), s.Regions.Vmemmap},
+	}}
+	return r, err
+}
+
+func (r *regions) arm(c *cpu.CPU) { c.AddBreakpoint(r.Stop) }
+
+// placeRegions handles the exit at a breakpoint that arm has set.
+func (m *Machine) placeRegions(exit vcpu.Exit) (handled bool, err error) {
+	r := m.regions
+	if r == nil || exit.Reason != vcpu.ExitBreakpoint || exit.Address != r.Stop {
+		return false, nil
+	}
+	m.cpu.RemoveBreakpoint(r.Stop)
+	var b [8]byte
+	if !r.Entered {
+		sp := m.cpu.State().GPR[4]
+		if m.cpu.ReadLinear(sp, b[:]) != len(b) {
+			return false, fmt.Errorf("%w: kernel_randomize_memory() has no return address at %#x", boot.ErrShifts, sp)
+		}
+		r.Entered, r.Stop = true, binary.LittleEndian.Uint64(b[:])
+		r.arm(m.cpu)
+		return true, nil
+	}
+	for _, v := range r.Bases {
+		binary.LittleEndian.PutUint64(b[:], v.Value)
+		if m.cpu.WriteLinear(v.Address, b[:]) != len(b) {
+			return false, fmt.Errorf("%w: cannot write to %#x", boot.ErrShifts, v.Address)
+		}
+	}
+	m.regions = nil
+	return true, nil
+}
