@@ -116,6 +116,15 @@ func (g *guest) debug(t *testing.T, script string) string {
 	if o.Reason != machine.Interrupted {
 		t.Errorf("%v %s", o.Reason, o.Detail)
 	}
+	// By now a 64-bit kernel can be found in memory, with the symbols that its image has.
+	if found := m.KernelSymbols(); m.CPU().State().MSR.LSTAR != 0 {
+		if found == nil {
+			t.Fatal("no symbols in the guest's memory")
+		}
+		if got, _ := found.Address("start_kernel"); got != g.address(t, "start_kernel") {
+			t.Errorf("start_kernel is found at %#x", got)
+		}
+	}
 	return b
 }
 
