@@ -99,7 +99,10 @@ func TestEnds(t *testing.T) {
 		{"debug exit", []tiny.Code{hello, tiny.Exit}, []string{"--debug-exit"}, 7, nil},
 		{"no debug exit", []tiny.Code{hello, tiny.Exit, tiny.Halt}, nil, exitHalted, []string{"halted for good"}},
 		{
-			"reset", []tiny.Code{hello, tiny.Reset}, []string{"--no-reboot"}, exitReset,
+			"reset",
+			[]tiny.Code{hello, tiny.Reset},
+			[]string{"--no-reboot"},
+			exitReset,
 			[]string{"emu: reset", "RIP 000000000010", "last branches"},
 		},
 		{"triple fault", []tiny.Code{hello, tiny.UD2}, nil, exitTripleFault, []string{"triple fault at 0x100043: #UD", "RSP"}},

@@ -174,7 +174,7 @@ func runMachine(ctx context.Context, o *runOptions, log hclog.Logger) error {
 			return err
 		}
 	}
-	r := &runner{options: o, config: cfg, log: log}
+	r := &runner{options: o, config: cfg}
 	if o.gdb != "" {
 		if r.gdb, err = listenGDB(o.gdb, log); err != nil {
 			return err
@@ -189,6 +189,7 @@ func runMachine(ctx context.Context, o *runOptions, log hclog.Logger) error {
 			}
 			return err
 		}
+		log.Info("the guest resets the machine: starting again")
 		o.load = ""
 	}
 }
@@ -209,7 +210,6 @@ func checkSavePath(path string) error {
 type runner struct {
 	options *runOptions
 	config  machine.Config
-	log     hclog.Logger
 	gdb     *gdb.Server // nil if no debugger is wanted
 	saved   bool        // the snapshot that --save-when asks for
 }

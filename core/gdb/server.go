@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -113,7 +114,7 @@ func (s *Server) accept() {
 			}
 			return
 		}
-		if s.busy.Swap(true) {
+		if !s.take() {
 			s.log.Warn("gdb: refused a second connection", "from", c.RemoteAddr())
 			_ = c.Close()
 			continue
@@ -125,6 +126,22 @@ func (s *Server) accept() {
 			return
 		}
 	}
+}
+
+// take waits a moment until nobody is connected: a gdb that disconnects and connects again may be faster than the news of
+// its end.
+func (s *Server) take() bool {
+	for range 20 {
+		if !s.busy.Swap(true) {
+			return true
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-s.closed:
+			return false
+		}
+	}
+	return false
 }
 
 func (s *Server) connect(l *link) {

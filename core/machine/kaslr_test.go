@@ -28,7 +28,7 @@ func startedWithConsole(t *testing.T, cfg Config, text string) (*Machine, string
 	var console bytes.Buffer
 	cfg.Console = &console
 	if cfg.MemorySize == 0 {
-		cfg.MemorySize = 256 << 20
+		cfg.MemorySize = 160 << 20
 	}
 	m, err := New(cfg)
 	if err != nil {
@@ -141,6 +141,9 @@ func TestKernelAddresses(t *testing.T) {
 				Regions: boot.Regions{PageOffset: 0xff23456780000000, Vmalloc: 0xffa0123440000000, Vmemmap: 0xffd5432100000000},
 			}, cpu.DefaultModel | cpu.ModelLA57},
 		} {
+			if c.model != 0 && !guests.Long() {
+				continue
+			}
 			cfg := base
 			cfg.Shifts, cfg.CPU.Model = &c.want, c.model
 			if got := where(t, started(t, cfg, memoryInUse), syms); got != c.want {
@@ -187,6 +190,9 @@ func TestKernelAddresses(t *testing.T) {
 		}
 	})
 	t.Run("disjoint", func(t *testing.T) {
+		if !guests.Long() {
+			t.Skip("EMU_LONG is not set")
+		}
 		cfg := base
 		cfg.KeepPhysical = true
 		var err error

@@ -34,9 +34,21 @@ var flagNames = []struct {
 	bit  isa.Flags
 	name string
 }{
-	{isa.FlagCF, "cf"}, {isa.FlagPF, "pf"}, {isa.FlagAF, "af"}, {isa.FlagZF, "zf"}, {isa.FlagSF, "sf"}, {isa.FlagTF, "tf"},
-	{isa.FlagIF, "if"}, {isa.FlagDF, "df"}, {isa.FlagOF, "of"}, {isa.FlagIOPL, "iopl"}, {isa.FlagNT, "nt"}, {isa.FlagRF, "rf"},
-	{isa.FlagVM, "vm"}, {isa.FlagAC, "ac"}, {isa.FlagID, "id"},
+	{isa.FlagCF, "cf"},
+	{isa.FlagPF, "pf"},
+	{isa.FlagAF, "af"},
+	{isa.FlagZF, "zf"},
+	{isa.FlagSF, "sf"},
+	{isa.FlagTF, "tf"},
+	{isa.FlagIF, "if"},
+	{isa.FlagDF, "df"},
+	{isa.FlagOF, "of"},
+	{isa.FlagIOPL, "iopl"},
+	{isa.FlagNT, "nt"},
+	{isa.FlagRF, "rf"},
+	{isa.FlagVM, "vm"},
+	{isa.FlagAC, "ac"},
+	{isa.FlagID, "id"},
 }
 
 // undefinedFlags are the flags of an outcome that the manual leaves undefined.

@@ -37,7 +37,12 @@ var fxFields = []struct {
 	name      string
 	off, size int
 }{
-	{"fcw", fxControl, 2}, {"fsw", fxStatus, 2}, {"ftw", fxTag, 1}, {"fop", fxOpcode, 2}, {"fip", fxIP, 8}, {"fdp", fxDP, 8},
+	{"fcw", fxControl, 2},
+	{"fsw", fxStatus, 2},
+	{"ftw", fxTag, 1},
+	{"fop", fxOpcode, 2},
+	{"fip", fxIP, 8},
+	{"fdp", fxDP, 8},
 	{"mxcsr", fxMXCSR, 4},
 }
 

@@ -67,7 +67,7 @@ type result struct {
 	rss          uint64        // bytes, at most
 }
 
-var instructionCount = regexp.MustCompile(`(?m)^instructions +(\d+) `)
+var instructionCount = regexp.MustCompile(`(?m)^instructions +(\d+)\b`)
 
 // slots bounds the guests that run at a time: one a core, two on the machines that this is made for.
 var slots = make(chan struct{}, 2)
@@ -88,8 +88,12 @@ func runEmu(t *testing.T, args ...string) result {
 	r := result{code: cmd.ProcessState.ExitCode(), console: stdout.Bytes(), stderr: stderr.String()}
 	r.took = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	r.rss = uint64(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss) << 10
-	if m := instructionCount.FindStringSubmatch(r.stderr); m != nil {
-		r.instructions, _ = strconv.ParseUint(m[1], 10, 64)
+	m := instructionCount.FindStringSubmatch(r.stderr)
+	if m == nil {
+		t.Fatalf("--stats printed no count of instructions:\n%s", r.stderr)
+	}
+	if r.instructions, err = strconv.ParseUint(m[1], 10, 64); err != nil || r.instructions == 0 {
+		t.Fatalf("--stats printed %q: %v", m[0], err)
 	}
 	if *keep != "" {
 		name := strings.NewReplacer("/", ".", " ", "_").Replace(t.Name())

@@ -3,10 +3,9 @@ package legacytest
 import (
 	"context"
 	"flag"
+	"math/rand/v2"
 	"testing"
 	"time"
-
-	"math/rand/v2"
 )
 
 var (
