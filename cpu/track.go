@@ -223,10 +223,20 @@ func (c *CPU) commitMemory() {
 
 // setReg, setMem and setFlags note an effect.
 func (t *tracker) setReg(dst *taint.Mask, m taint.Mask) {
-	if *dst != m {
+	if t.noted(dst) != m {
 		t.reg[t.nreg] = regEffect{dst, m}
 		t.nreg++
 	}
+}
+
+// noted returns the taint that a register has after the effects noted so far: both operands can be parts of one register.
+func (t *tracker) noted(p *taint.Mask) taint.Mask {
+	for i := t.nreg - 1; i >= 0; i-- {
+		if t.reg[i].dst == p {
+			return t.reg[i].m
+		}
+	}
+	return *p
 }
 
 func (t *tracker) setMem(pa uint64, size int, m taint.Mask) {
@@ -248,7 +258,7 @@ func (t *tracker) setGPR(r, size uint8, m taint.Mask) {
 	p := &t.regs.GPR[r]
 	m = m.Cut(int(size))
 	if size < 4 {
-		m |= *p &^ taint.All(int(size))
+		m |= t.noted(p) &^ taint.All(int(size))
 	}
 	t.setReg(p, m)
 }
@@ -396,7 +406,7 @@ func (c *CPU) setTaint(u *uop, a isa.Operand, m taint.Mask) {
 		t.setGPR(a.Reg, a.Size, m)
 	case isa.KindHigh:
 		p := &r.GPR[a.Reg]
-		t.setReg(p, *p&^2|m<<1&2)
+		t.setReg(p, t.noted(p)&^2|m<<1&2)
 	case isa.KindMem:
 		if la, ok := c.operandAddress(u, a.Size); ok {
 			c.setMemTaint(la, min(int(a.Size), 64), m.Cut(min(int(a.Size), 64)))
