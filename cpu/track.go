@@ -315,6 +315,27 @@ func (c *CPU) setMemTaint(la uint64, size int, m taint.Mask) {
 
 // operandAddress computes the linear address of the memory operand, leaving faults to the instruction.
 func (c *CPU) operandAddress(u *uop, size uint8) (la uint64, ok bool) {
+	switch u.Op {
+	case isa.XLAT:
+		la = c.r[isa.RBX] + c.r[isa.RAX]&0xff
+		la &= sizeMask[u.AddrSize]
+		if c.mode != isa.Mode64 || u.Seg >= isa.FS {
+			la = c.wrapLinear(c.seg[u.Seg].Base + la)
+		}
+		return la, true
+	case isa.BT, isa.BTS, isa.BTR, isa.BTC:
+		// A bit number in a register reaches beyond the operand.
+		if b := &u.Args[1]; b.Kind == isa.KindReg {
+			la, ok = c.plainAddress(u, size)
+			number := int64(sext(c.reg(b.Reg, b.Size), b.Size))
+			return c.wrapLinear(la + uint64(number>>3&^int64(b.Size-1))), ok
+		}
+	}
+	return c.plainAddress(u, size)
+}
+
+// plainAddress is operandAddress for instructions that add nothing to what ModRM says.
+func (c *CPU) plainAddress(u *uop, size uint8) (la uint64, ok bool) {
 	if c.mode == isa.Mode64 {
 		off := c.offset(u)
 		if u.Seg >= isa.FS {
