@@ -411,7 +411,7 @@ func (c *CPU) taintOf(u *uop, a isa.Operand) taint.Mask {
 	case isa.KindST:
 		return r.ST[(c.fpu.top+a.Reg)&7]
 	case isa.KindFSW:
-		return r.FPUStatus
+		return r.FPUStatus << 1 // the condition codes are in the upper byte
 	case isa.KindSeg:
 		return taint.Clean
 	}
@@ -430,6 +430,11 @@ func (c *CPU) setTaint(u *uop, a isa.Operand, m taint.Mask) {
 		t.setReg(p, t.noted(p)&^2|m<<1&2)
 	case isa.KindMem:
 		if la, ok := c.operandAddress(u, a.Size); ok {
+			if u.Row.FPUStack != 0 || u.Row.Feature == isa.FeatFPU {
+				if c.unmasked87() {
+					m |= c.memTaint(la, int(a.Size))
+				}
+			}
 			c.setMemTaint(la, min(int(a.Size), 64), m.Cut(min(int(a.Size), 64)))
 		}
 	case isa.KindXMM:
@@ -442,11 +447,24 @@ func (c *CPU) setTaint(u *uop, a isa.Operand, m taint.Mask) {
 		if u.Row.FPUStack > 0 {
 			top--
 		}
-		t.setReg(&r.ST[(top+a.Reg)&7], m.Cut(10))
+		c.setST(top+a.Reg, m)
 	case isa.KindFSW:
 		t.setReg(&r.FPUStatus, m.Spread(1))
 	}
 }
+
+// setST notes the taint of a physical x87 register. An instruction with an exception that is not masked leaves its
+// destination as it was, and still counts as executed.
+func (c *CPU) setST(i uint8, m taint.Mask) {
+	p := &c.track.regs.ST[i&7]
+	if c.unmasked87() {
+		m |= *p
+	}
+	c.track.setReg(p, m.Cut(10))
+}
+
+// unmasked87 reports whether an x87 instruction may stop at an exception of its own.
+func (c *CPU) unmasked87() bool { return c.fpu.cw&x87Flags != x87Flags }
 
 // sourceTaint returns the union of all source operands, flags included as byte 0.
 func (c *CPU) sourceTaint(u *uop) taint.Mask {

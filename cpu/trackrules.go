@@ -59,6 +59,18 @@ func (c *CPU) follow(u *uop) {
 		c.followShift(u)
 	case taint.VerbMix:
 		m := c.sourceTaint(u)
+		switch u.Op {
+		case isa.BSF, isa.BSR:
+			c.followBitScan(u)
+			return
+		case isa.FPREM, isa.FPREM1, isa.FSIN, isa.FCOS: // quotient bits, whether the reduction is complete
+			t.setReg(&t.regs.FPUStatus, t.regs.FPUStatus|m.Spread(1))
+		case isa.FSINCOS, isa.FPTAN: // these replace ST(0) before they push
+			t.setReg(&t.regs.FPUStatus, t.regs.FPUStatus|m.Spread(1))
+			c.setST(c.fpu.top, m.Spread(10))
+		case isa.FXTRACT:
+			c.setST(c.fpu.top, m.Spread(10))
+		}
 		c.setTaints(u, func(o isa.Operand) taint.Mask { return m.Spread(int(o.Size)) })
 		c.taintFlags(u, m)
 	case taint.VerbLane:
@@ -246,6 +258,21 @@ func (c *CPU) followBitTest(u *uop) {
 		c.setTaint(u, a, m|number.Spread(int(a.Size)))
 	}
 	c.taintFlags(u, m|number)
+}
+
+// followBitScan is BSF and BSR, which leave their destination, upper half included, as it is if the source is zero.
+func (c *CPU) followBitScan(u *uop) {
+	m := c.taintOf(u, u.Args[1])
+	a := u.Args[0]
+	switch {
+	case m != 0 && a.Size == 4:
+		c.track.setReg(&c.track.regs.GPR[a.Reg], taint.All(8))
+	case m != 0:
+		c.setTaint(u, a, taint.All(int(a.Size)))
+	case c.peekOperand(u, 1)&sizeMask[a.Size] != 0:
+		c.setTaint(u, a, taint.Clean)
+	}
+	c.taintFlags(u, m)
 }
 
 func (c *CPU) followCarry(u *uop) {
