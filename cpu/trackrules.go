@@ -420,12 +420,26 @@ func (c *CPU) followSelect(u *uop) {
 		c.setTaint(u, a, taint.Select(src, old, c.f.condition(u.Cond), r.Flags, size))
 	case isa.CMPXCHG:
 		size := int(a.Size)
-		dst, src, acc := c.taintOf(u, a), c.taintOf(u, u.Args[1]), r.GPR[isa.RAX].Cut(size)
+		dst, src := c.taintOf(u, a), c.taintOf(u, u.Args[1])
+		acc := r.GPR[isa.RAX].Cut(size)
 		equal := dst | acc
 		same := c.peekOperand(u, 0) == c.reg(isa.RAX, a.Size)
-		c.setTaint(u, a, taint.Select(src, dst, same, equal, size))
-		if equal.Tainted() || !same {
-			t.setGPR(isa.RAX, a.Size, taint.Select(acc, dst, same, equal, size))
+		// A register that is not written keeps its upper half too.
+		switch {
+		case equal.Tainted() && size == 4:
+			t.setReg(&r.GPR[isa.RAX], taint.All(8))
+			if a.Kind == isa.KindReg {
+				t.setReg(&r.GPR[a.Reg], taint.All(8))
+			} else {
+				c.setTaint(u, a, taint.All(size))
+			}
+		case equal.Tainted():
+			c.setTaint(u, a, taint.All(size))
+			t.setGPR(isa.RAX, a.Size, taint.All(size))
+		case same:
+			c.setTaint(u, a, src)
+		default:
+			t.setGPR(isa.RAX, a.Size, dst)
 		}
 		c.taintFlags(u, equal)
 	case isa.CMPXCHG8B, isa.CMPXCHG16B:
@@ -440,8 +454,13 @@ func (c *CPU) followSelect(u *uop) {
 			return
 		}
 		c.setTaint(u, a, all.Spread(2*half))
-		t.setGPR(isa.RAX, uint8(half), all.Spread(half))
-		t.setGPR(isa.RDX, uint8(half), all.Spread(half))
+		for _, reg := range [2]uint8{isa.RAX, isa.RDX} {
+			m := all.Spread(half) | r.GPR[reg]
+			if equal.Tainted() {
+				m = taint.All(8)
+			}
+			t.setReg(&r.GPR[reg], m)
+		}
 		c.taintFlags(u, equal)
 	default:
 		m := c.sourceTaint(u)
