@@ -588,8 +588,13 @@ func (c *CPU) followState(u *uop) {
 	if c.mode == isa.Mode64 {
 		xmms = 16
 	}
+	image, words := uint64(28), uint64(4)
+	if u.OpSize == 2 {
+		image, words = 14, 2
+	}
 	switch u.Op {
 	case isa.FXSAVE, isa.XSAVE, isa.XSAVEOPT, isa.XSAVEC, isa.XSAVES:
+		c.setMemTaint(la, 24, r.FPUStatus<<3)
 		for i := range 8 {
 			c.setMemTaint(la+32+16*uint64(i), 10, r.ST[(c.fpu.top+uint8(i))&7])
 		}
@@ -597,6 +602,7 @@ func (c *CPU) followState(u *uop) {
 			c.setMemTaint(la+160+16*uint64(i), 16, r.XMM[i])
 		}
 	case isa.FXRSTOR, isa.XRSTOR, isa.XRSTORS:
+		t.setReg(&r.FPUStatus, c.memTaint(la+3, 1))
 		top := uint64(0)
 		if w, ok := c.peek(la+2, 2); ok {
 			top = w >> 11 & 7
@@ -607,19 +613,18 @@ func (c *CPU) followState(u *uop) {
 		for i := range xmms {
 			t.setReg(&r.XMM[i], c.memTaint(la+160+16*uint64(i), 16))
 		}
+	case isa.FNSTENV:
+		c.setMemTaint(la, int(image), c.environmentTaint(words))
+	case isa.FLDENV:
+		t.setReg(&r.FPUStatus, c.memTaint(la+words+1, 1))
 	case isa.FNSAVE:
-		image := uint64(28)
-		if u.OpSize == 2 {
-			image = 14
-		}
+		c.setMemTaint(la, int(image), c.environmentTaint(words))
+		t.setReg(&r.FPUStatus, taint.Clean)
 		for i := range 8 {
 			c.setMemTaint(la+image+10*uint64(i), 10, r.ST[(c.fpu.top+uint8(i))&7])
 		}
 	case isa.FRSTOR:
-		image := uint64(28)
-		if u.OpSize == 2 {
-			image = 14
-		}
+		t.setReg(&r.FPUStatus, c.memTaint(la+words+1, 1))
 		top := uint64(0)
 		if w, ok := c.peek(la+image/7, 2); ok {
 			top = w >> 11 & 7
@@ -628,6 +633,19 @@ func (c *CPU) followState(u *uop) {
 			t.setReg(&r.ST[(top+i)&7], c.memTaint(la+image+10*i, 10))
 		}
 	}
+}
+
+// environmentTaint is the taint of an x87 environment whose first three words are size bytes apart: the condition codes
+// are data, and so are the tags, which tell zeros and special values.
+func (c *CPU) environmentTaint(size uint64) taint.Mask {
+	r := &c.track.regs
+	m := r.FPUStatus << (size + 1)
+	for i, st := range r.ST {
+		if st != 0 && c.fpu.full>>i&1 != 0 {
+			m |= 1 << (2*size + uint64(i/4))
+		}
+	}
+	return m
 }
 
 // stringProgress remembers where a string instruction began; how far it came is seen after it has executed.
