@@ -38,6 +38,9 @@ func (c *CPU) follow(u *uop) {
 			c.taintFlags(u, taint.Clean)
 		}
 	case taint.VerbCopy:
+		if u.Op == isa.FSTP && isFSTPNCE(u) && c.fpu.empty(0) {
+			return // it only pops
+		}
 		m := c.copied(u)
 		c.setTaints(u, func(isa.Operand) taint.Mask { return m })
 	case taint.VerbSignExtend:
