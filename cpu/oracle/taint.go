@@ -164,6 +164,11 @@ func (m *marks) String() string {
 	return strings.Join(list, " ")
 }
 
+// none reports that nothing is tainted.
+func (m *marks) none() bool {
+	return m.gpr == [16]taint.Mask{} && m.xmm == [16]taint.Mask{} && m.st == [8]taint.Mask{} && !m.flags && len(m.mem) == 0
+}
+
 // taintCase is a case with its marks.
 type taintCase struct {
 	Case
@@ -317,6 +322,15 @@ func (w *taintWorker) mark(t *taintCase) {
 			m.mem = append(m.mem, memMark{off + at, size, mask(size)})
 		}
 	}
+	// Whether a branch is taken may depend on anything that comes before it.
+	for i := range t.Insts {
+		switch t.Insts[i].Op {
+		case isa.JCC, isa.LOOP, isa.LOOPE, isa.LOOPNE, isa.JCXZ:
+			if i > 0 {
+				*m = marks{}
+			}
+		}
+	}
 	// Branches and returns take their target from memory.
 	for i := range t.Insts {
 		switch t.Insts[i].Op {
@@ -387,7 +401,7 @@ func (w *taintWorker) judge(t *taintCase, at int) bool {
 	for v := range variants {
 		w.native.Outcome(at+v, &w.outs[v])
 	}
-	if w.outs[0].Vector != NoFault {
+	if w.outs[0].Vector != NoFault || t.marks.none() {
 		return false
 	}
 	m := w.machine
