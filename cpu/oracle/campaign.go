@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"regexp"
@@ -250,4 +251,39 @@ func (v *Coverage) count(c *Case, host *Outcome) {
 			v.Done[in.Row]++
 		}
 	}
+}
+
+// Replayed is one case of a campaign.
+type Replayed struct {
+	Failure
+	// Line is the case as text, Failed the differences that no allowance explains; Diffs has all.
+	Line   string
+	Failed []Diff
+}
+
+// Replay runs case n of a seed again, with the expression that the campaign had.
+func Replay(seed, n uint64, filter *regexp.Regexp) (*Replayed, error) {
+	m := newMenu(filter)
+	if len(m.all) == 0 {
+		return nil, errors.New("oracle: no instruction matches")
+	}
+	w, err := newWorker(seed, m)
+	if err != nil {
+		return nil, err
+	}
+	defer w.close()
+	r := &Replayed{Failure: Failure{N: n, Case: new(Case), Template: w.tmpl}}
+	w.gen.Make(n, r.Case)
+	i := int(n % batchSize)
+	w.native.Load(i, r.Case)
+	if _, err := w.native.Run(i, i+1); err != nil {
+		return nil, err
+	}
+	w.native.Outcome(i, &r.Host)
+	w.machine.Run(r.Case, &r.Emu)
+	r.Diffs = Compare(r.Case, &r.Host, &r.Emu)
+	r.Failed = allow(r.Case, &r.Host, &r.Emu, r.Diffs, nil)
+	r.Host.Data = bytes.Clone(r.Host.Data)
+	r.Line = Line(r.Case, w.tmpl, &r.Host)
+	return r, nil
 }
