@@ -13,8 +13,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
-	"github.com/hybridbridge/emu/core/gdb"
 	"github.com/hybridbridge/emu/core/boot"
+	"github.com/hybridbridge/emu/core/gdb"
 	"github.com/hybridbridge/emu/core/machine"
 	"github.com/hybridbridge/emu/cpu"
 )
