@@ -223,10 +223,20 @@ func (c *CPU) commitMemory() {
 
 // setReg, setMem and setFlags note an effect.
 func (t *tracker) setReg(dst *taint.Mask, m taint.Mask) {
-	if *dst != m {
+	if t.noted(dst) != m {
 		t.reg[t.nreg] = regEffect{dst, m}
 		t.nreg++
 	}
+}
+
+// noted returns the taint that a register has after the effects noted so far: both operands can be parts of one register.
+func (t *tracker) noted(p *taint.Mask) taint.Mask {
+	for i := t.nreg - 1; i >= 0; i-- {
+		if t.reg[i].dst == p {
+			return t.reg[i].m
+		}
+	}
+	return *p
 }
 
 func (t *tracker) setMem(pa uint64, size int, m taint.Mask) {
@@ -248,7 +258,7 @@ func (t *tracker) setGPR(r, size uint8, m taint.Mask) {
 	p := &t.regs.GPR[r]
 	m = m.Cut(int(size))
 	if size < 4 {
-		m |= *p &^ taint.All(int(size))
+		m |= t.noted(p) &^ taint.All(int(size))
 	}
 	t.setReg(p, m)
 }
@@ -305,6 +315,27 @@ func (c *CPU) setMemTaint(la uint64, size int, m taint.Mask) {
 
 // operandAddress computes the linear address of the memory operand, leaving faults to the instruction.
 func (c *CPU) operandAddress(u *uop, size uint8) (la uint64, ok bool) {
+	switch u.Op {
+	case isa.XLAT:
+		la = c.r[isa.RBX] + c.r[isa.RAX]&0xff
+		la &= sizeMask[u.AddrSize]
+		if c.mode != isa.Mode64 || u.Seg >= isa.FS {
+			la = c.wrapLinear(c.seg[u.Seg].Base + la)
+		}
+		return la, true
+	case isa.BT, isa.BTS, isa.BTR, isa.BTC:
+		// A bit number in a register reaches beyond the operand.
+		if b := &u.Args[1]; b.Kind == isa.KindReg {
+			la, ok = c.plainAddress(u, size)
+			number := int64(sext(c.reg(b.Reg, b.Size), b.Size))
+			return c.wrapLinear(la + uint64(number>>3&^int64(b.Size-1))), ok
+		}
+	}
+	return c.plainAddress(u, size)
+}
+
+// plainAddress is operandAddress for instructions that add nothing to what ModRM says.
+func (c *CPU) plainAddress(u *uop, size uint8) (la uint64, ok bool) {
 	if c.mode == isa.Mode64 {
 		off := c.offset(u)
 		if u.Seg >= isa.FS {
@@ -380,7 +411,7 @@ func (c *CPU) taintOf(u *uop, a isa.Operand) taint.Mask {
 	case isa.KindST:
 		return r.ST[(c.fpu.top+a.Reg)&7]
 	case isa.KindFSW:
-		return r.FPUStatus
+		return r.FPUStatus << 1 // the condition codes are in the upper byte
 	case isa.KindSeg:
 		return taint.Clean
 	}
@@ -396,9 +427,14 @@ func (c *CPU) setTaint(u *uop, a isa.Operand, m taint.Mask) {
 		t.setGPR(a.Reg, a.Size, m)
 	case isa.KindHigh:
 		p := &r.GPR[a.Reg]
-		t.setReg(p, *p&^2|m<<1&2)
+		t.setReg(p, t.noted(p)&^2|m<<1&2)
 	case isa.KindMem:
 		if la, ok := c.operandAddress(u, a.Size); ok {
+			if u.Row.FPUStack != 0 || u.Row.Feature == isa.FeatFPU {
+				if c.unmasked87() {
+					m |= c.memTaint(la, int(a.Size))
+				}
+			}
 			c.setMemTaint(la, min(int(a.Size), 64), m.Cut(min(int(a.Size), 64)))
 		}
 	case isa.KindXMM:
@@ -411,11 +447,24 @@ func (c *CPU) setTaint(u *uop, a isa.Operand, m taint.Mask) {
 		if u.Row.FPUStack > 0 {
 			top--
 		}
-		t.setReg(&r.ST[(top+a.Reg)&7], m.Cut(10))
+		c.setST(top+a.Reg, m)
 	case isa.KindFSW:
 		t.setReg(&r.FPUStatus, m.Spread(1))
 	}
 }
+
+// setST notes the taint of a physical x87 register. An instruction with an exception that is not masked leaves its
+// destination as it was, and still counts as executed.
+func (c *CPU) setST(i uint8, m taint.Mask) {
+	p := &c.track.regs.ST[i&7]
+	if c.unmasked87() {
+		m |= *p
+	}
+	c.track.setReg(p, m.Cut(10))
+}
+
+// unmasked87 reports whether an x87 instruction may stop at an exception of its own.
+func (c *CPU) unmasked87() bool { return c.fpu.cw&x87Flags != x87Flags }
 
 // sourceTaint returns the union of all source operands, flags included as byte 0.
 func (c *CPU) sourceTaint(u *uop) taint.Mask {

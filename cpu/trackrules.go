@@ -38,6 +38,9 @@ func (c *CPU) follow(u *uop) {
 			c.taintFlags(u, taint.Clean)
 		}
 	case taint.VerbCopy:
+		if u.Op == isa.FSTP && isFSTPNCE(u) && c.fpu.empty(0) {
+			return // it only pops
+		}
 		m := c.copied(u)
 		c.setTaints(u, func(isa.Operand) taint.Mask { return m })
 	case taint.VerbSignExtend:
@@ -59,6 +62,18 @@ func (c *CPU) follow(u *uop) {
 		c.followShift(u)
 	case taint.VerbMix:
 		m := c.sourceTaint(u)
+		switch u.Op {
+		case isa.BSF, isa.BSR:
+			c.followBitScan(u)
+			return
+		case isa.FPREM, isa.FPREM1, isa.FSIN, isa.FCOS: // quotient bits, whether the reduction is complete
+			t.setReg(&t.regs.FPUStatus, t.regs.FPUStatus|m.Spread(1))
+		case isa.FSINCOS, isa.FPTAN: // these replace ST(0) before they push
+			t.setReg(&t.regs.FPUStatus, t.regs.FPUStatus|m.Spread(1))
+			c.setST(c.fpu.top, m.Spread(10))
+		case isa.FXTRACT:
+			c.setST(c.fpu.top, m.Spread(10))
+		}
 		c.setTaints(u, func(o isa.Operand) taint.Mask { return m.Spread(int(o.Size)) })
 		c.taintFlags(u, m)
 	case taint.VerbLane:
@@ -248,6 +263,21 @@ func (c *CPU) followBitTest(u *uop) {
 	c.taintFlags(u, m|number)
 }
 
+// followBitScan is BSF and BSR, which leave their destination, upper half included, as it is if the source is zero.
+func (c *CPU) followBitScan(u *uop) {
+	m := c.taintOf(u, u.Args[1])
+	a := u.Args[0]
+	switch {
+	case m != 0 && a.Size == 4:
+		c.track.setReg(&c.track.regs.GPR[a.Reg], taint.All(8))
+	case m != 0:
+		c.setTaint(u, a, taint.All(int(a.Size)))
+	case c.peekOperand(u, 1)&sizeMask[a.Size] != 0:
+		c.setTaint(u, a, taint.Clean)
+	}
+	c.taintFlags(u, m)
+}
+
 func (c *CPU) followCarry(u *uop) {
 	t := c.track
 	a := u.Args[0]
@@ -393,12 +423,26 @@ func (c *CPU) followSelect(u *uop) {
 		c.setTaint(u, a, taint.Select(src, old, c.f.condition(u.Cond), r.Flags, size))
 	case isa.CMPXCHG:
 		size := int(a.Size)
-		dst, src, acc := c.taintOf(u, a), c.taintOf(u, u.Args[1]), r.GPR[isa.RAX].Cut(size)
+		dst, src := c.taintOf(u, a), c.taintOf(u, u.Args[1])
+		acc := r.GPR[isa.RAX].Cut(size)
 		equal := dst | acc
 		same := c.peekOperand(u, 0) == c.reg(isa.RAX, a.Size)
-		c.setTaint(u, a, taint.Select(src, dst, same, equal, size))
-		if equal.Tainted() || !same {
-			t.setGPR(isa.RAX, a.Size, taint.Select(acc, dst, same, equal, size))
+		// A register that is not written keeps its upper half too.
+		switch {
+		case equal.Tainted() && size == 4:
+			t.setReg(&r.GPR[isa.RAX], taint.All(8))
+			if a.Kind == isa.KindReg {
+				t.setReg(&r.GPR[a.Reg], taint.All(8))
+			} else {
+				c.setTaint(u, a, taint.All(size))
+			}
+		case equal.Tainted():
+			c.setTaint(u, a, taint.All(size))
+			t.setGPR(isa.RAX, a.Size, taint.All(size))
+		case same:
+			c.setTaint(u, a, src)
+		default:
+			t.setGPR(isa.RAX, a.Size, dst)
 		}
 		c.taintFlags(u, equal)
 	case isa.CMPXCHG8B, isa.CMPXCHG16B:
@@ -413,8 +457,13 @@ func (c *CPU) followSelect(u *uop) {
 			return
 		}
 		c.setTaint(u, a, all.Spread(2*half))
-		t.setGPR(isa.RAX, uint8(half), all.Spread(half))
-		t.setGPR(isa.RDX, uint8(half), all.Spread(half))
+		for _, reg := range [2]uint8{isa.RAX, isa.RDX} {
+			m := all.Spread(half) | r.GPR[reg]
+			if equal.Tainted() {
+				m = taint.All(8)
+			}
+			t.setReg(&r.GPR[reg], m)
+		}
 		c.taintFlags(u, equal)
 	default:
 		m := c.sourceTaint(u)
@@ -542,8 +591,13 @@ func (c *CPU) followState(u *uop) {
 	if c.mode == isa.Mode64 {
 		xmms = 16
 	}
+	image, words := uint64(28), uint64(4)
+	if u.OpSize == 2 {
+		image, words = 14, 2
+	}
 	switch u.Op {
 	case isa.FXSAVE, isa.XSAVE, isa.XSAVEOPT, isa.XSAVEC, isa.XSAVES:
+		c.setMemTaint(la, 24, r.FPUStatus<<3)
 		for i := range 8 {
 			c.setMemTaint(la+32+16*uint64(i), 10, r.ST[(c.fpu.top+uint8(i))&7])
 		}
@@ -551,6 +605,7 @@ func (c *CPU) followState(u *uop) {
 			c.setMemTaint(la+160+16*uint64(i), 16, r.XMM[i])
 		}
 	case isa.FXRSTOR, isa.XRSTOR, isa.XRSTORS:
+		t.setReg(&r.FPUStatus, c.memTaint(la+3, 1))
 		top := uint64(0)
 		if w, ok := c.peek(la+2, 2); ok {
 			top = w >> 11 & 7
@@ -561,19 +616,18 @@ func (c *CPU) followState(u *uop) {
 		for i := range xmms {
 			t.setReg(&r.XMM[i], c.memTaint(la+160+16*uint64(i), 16))
 		}
+	case isa.FNSTENV:
+		c.setMemTaint(la, int(image), c.environmentTaint(words))
+	case isa.FLDENV:
+		t.setReg(&r.FPUStatus, c.memTaint(la+words+1, 1))
 	case isa.FNSAVE:
-		image := uint64(28)
-		if u.OpSize == 2 {
-			image = 14
-		}
+		c.setMemTaint(la, int(image), c.environmentTaint(words))
+		t.setReg(&r.FPUStatus, taint.Clean)
 		for i := range 8 {
 			c.setMemTaint(la+image+10*uint64(i), 10, r.ST[(c.fpu.top+uint8(i))&7])
 		}
 	case isa.FRSTOR:
-		image := uint64(28)
-		if u.OpSize == 2 {
-			image = 14
-		}
+		t.setReg(&r.FPUStatus, c.memTaint(la+words+1, 1))
 		top := uint64(0)
 		if w, ok := c.peek(la+image/7, 2); ok {
 			top = w >> 11 & 7
@@ -582,6 +636,19 @@ func (c *CPU) followState(u *uop) {
 			t.setReg(&r.ST[(top+i)&7], c.memTaint(la+image+10*i, 10))
 		}
 	}
+}
+
+// environmentTaint is the taint of an x87 environment whose first three words are size bytes apart: the condition codes
+// are data, and so are the tags, which tell zeros and special values.
+func (c *CPU) environmentTaint(size uint64) taint.Mask {
+	r := &c.track.regs
+	m := r.FPUStatus << (size + 1)
+	for i, st := range r.ST {
+		if st != 0 && c.fpu.full>>i&1 != 0 {
+			m |= 1 << (2*size + uint64(i/4))
+		}
+	}
+	return m
 }
 
 // stringProgress remembers where a string instruction began; how far it came is seen after it has executed.

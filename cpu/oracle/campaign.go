@@ -152,6 +152,7 @@ func (w *worker) batch(from, to uint64) error {
 		w.gen.Make(from+uint64(i-first), &w.cases[i])
 		w.native.Load(i, &w.cases[i])
 	}
+	copy(w.machine.code, w.native.code()) // cases may read each other's code
 	for at := first; at < end; {
 		stopped, err := w.native.Run(at, end)
 		if err != nil && !errors.Is(err, ErrChild) {

@@ -247,6 +247,13 @@ func (m *Machine) load(c *Case) {
 
 // execute runs a case whose memory is in place.
 func (m *Machine) execute(c *Case, out *Outcome) {
+	if m.prepare(c, out) {
+		m.finish(out)
+	}
+}
+
+// prepare puts the CPU into the state that a case begins with. It is false if the CPU refuses the state.
+func (m *Machine) prepare(c *Case, out *Outcome) bool {
 	s := m.base
 	s.GPR, s.RIP, s.RFLAGS = c.In.GPR, c.In.RIP, c.In.RFLAGS
 	s.Seg[isa.FS].Base, s.Seg[isa.GS].Base = c.In.FSBase, c.In.GSBase
@@ -258,10 +265,15 @@ func (m *Machine) execute(c *Case, out *Outcome) {
 	*out = Outcome{Data: m.data}
 	if err := m.cpu.SetState(s); err != nil {
 		out.Vector, out.Detail = Unsupported, err.Error()
-		return
+		return false
 	}
+	return true
+}
+
+// finish runs a case that prepare has set up.
+func (m *Machine) finish(out *Outcome) {
 	exit := m.cpu.Run(m.cpu.Instructions() + caseBudget)
-	s = m.cpu.State()
+	s := m.cpu.State()
 	out.GPR = s.GPR
 	out.FSBase, out.GSBase = s.Seg[isa.FS].Base, s.Seg[isa.GS].Base
 	fromFPU(&s.FPU, &out.State)

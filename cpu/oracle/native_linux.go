@@ -250,6 +250,9 @@ func (n *Native) Load(i int, c *Case) {
 	}
 }
 
+// code returns the memory of all slots.
+func (n *Native) code() []byte { return n.mem[shmCode:shmData] }
+
 // Run executes the cases in records first to end-1. After ErrChild, the returned number is that of the case that did
 // it; those before it are done.
 func (n *Native) Run(first, end int) (int, error) {

@@ -24,6 +24,8 @@ func (n *Native) SetTemplate(*Template) {}
 // Load does nothing.
 func (n *Native) Load(int, *Case) {}
 
+func (n *Native) code() []byte { return nil }
+
 // Run fails.
 func (n *Native) Run(first, _ int) (int, error) { return first, ErrChild }
 
