@@ -1,3 +1,5 @@
+// Command cputest compares the emulator's CPU with the host's over generated programs; see package cpu/oracle. It ends
+// with a non-zero exit code if there is a difference.
 package main
 
 import (

@@ -13,6 +13,8 @@ import (
 func blobAddr() unsafe.Pointer
 
 // blob is the child's program; it is never called here.
+//
+//lint:ignore U1000 the assembler's function wants a declaration
 func blob()
 
 // blobCode returns the bytes of the child's program.

@@ -43,13 +43,6 @@ const (
 	kindLong // compatibility mode
 )
 
-// Paging of a case in protected mode.
-const (
-	pagingOff = iota
-	pagingTwoLevel
-	pagingPAE
-)
-
 // Case is one instruction with the state before it, as the monitor reads it.
 type Case struct {
 	Kind, Paging uint8
