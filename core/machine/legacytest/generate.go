@@ -28,12 +28,12 @@ var environments = []environment{
 	{name: "prot16-ring3", mode: isa.Mode16, paging: []uint8{0, 1, 2}, cs: selCode16R3, seg: [6]uint16{selPages, 0, selStack16R3, selDataR3, selDataR3, selPages}},
 	{name: "prot16-ring0", mode: isa.Mode16, paging: []uint8{0, 1}, ring0: true, cs: selCode16R0, seg: [6]uint16{selPages, 0, selStack16R0, selDataR0, selDataR3, selPages}},
 	{name: "prot16-stack32", mode: isa.Mode16, paging: []uint8{0}, cs: selCode16R3, seg: [6]uint16{selPages, 0, selStack32R3, selDataR3, selDataR3, selPages}},
-	{name: "prot16-odd", mode: isa.Mode16, paging: []uint8{0, 1}, cs: selCode16R3, seg: [6]uint16{selPages, 0, selStack16R3, selDataR3, selDataR3, selPages}, odd: true},
+	{name: "prot16-odd", mode: isa.Mode16, paging: []uint8{1, 2}, cs: selCode16R3, seg: [6]uint16{selPages, 0, selStack16R3, selDataR3, selDataR3, selPages}, odd: true},
 	{name: "prot32-flat", mode: isa.Mode32, paging: []uint8{1, 2}, cs: selFlatCode3, seg: [6]uint16{selFlatData3, 0, selFlatData3, selFlatData3, selFlatData3, selFlatData3}},
 	{name: "prot32-ring3", mode: isa.Mode32, paging: []uint8{0, 1, 2}, cs: selCode32R3, seg: [6]uint16{selPages, 0, selStack32R3, selDataR3, selDataR3, selPages}},
 	{name: "prot32-ring0", mode: isa.Mode32, paging: []uint8{0, 1, 2}, ring0: true, cs: selCode32R0, seg: [6]uint16{selPages, 0, selStack32R0, selDataR0, selDataR3, selPages}},
 	{name: "prot32-stack16", mode: isa.Mode32, paging: []uint8{0}, cs: selCode32R3, seg: [6]uint16{selPages, 0, selStack16R3, selDataR3, selDataR3, selPages}},
-	{name: "prot32-odd", mode: isa.Mode32, paging: []uint8{0, 1, 2}, cs: selCode32R3, seg: [6]uint16{selPages, 0, selStack32R3, selDataR3, selDataR3, selPages}, odd: true},
+	{name: "prot32-odd", mode: isa.Mode32, paging: []uint8{1, 2}, cs: selCode32R3, seg: [6]uint16{selPages, 0, selStack32R3, selDataR3, selDataR3, selPages}, odd: true},
 	{name: "compat32", kind: kindLong, mode: isa.Mode32, cs: selFlatCode3, seg: [6]uint16{selFlatData3, 0, selFlatData3, selFlatData3, selFlatData3, selFlatData3}},
 	{name: "compat32-odd", kind: kindLong, mode: isa.Mode32, cs: selCode32R3, seg: [6]uint16{selPages, 0, selStack32R3, selDataR3, selDataR3, selPages}, odd: true},
 	{name: "compat16", kind: kindLong, mode: isa.Mode16, cs: selCode16R3, seg: [6]uint16{selPages, 0, selStack16R3, selDataR3, selDataR3, selPages}},
@@ -241,8 +241,11 @@ func (g *generator) flags(e *environment, in *isa.Inst) uint32 {
 	if g.percent(25) && in.Row.Reads&isa.FlagDF != 0 || g.percent(5) {
 		f |= uint32(isa.FlagDF)
 	}
-	if in.Op == isa.IRET {
+	switch in.Op {
+	case isa.IRET:
 		f &^= uint32(isa.FlagNT)
+	case isa.IN, isa.OUT, isa.INS, isa.OUTS:
+		f &^= uint32(isa.FlagIOPL) // machines differ in their ports
 	}
 	if e.kind == kindVM86 {
 		f |= uint32(isa.FlagVM)
@@ -365,8 +368,8 @@ func (g *generator) prepare(e *environment, c *Case, in *isa.Inst, seg [6]uint16
 		switch a.Kind {
 		case isa.KindMem:
 			hasMem = true
-			if in.Seg == isa.CS && a.Access&isa.Write != 0 && (e.kind == kindReal || e.kind == kindVM86) {
-				return false // would overwrite what later cases run into
+			if in.Seg == isa.CS && (a.Access&isa.Write != 0 || farOp(in.Op)) && (e.kind == kindReal || e.kind == kindVM86) {
+				return false // would overwrite what later cases run into, or go there
 			}
 		case isa.KindStrSrc:
 			str = true
@@ -570,11 +573,8 @@ func (g *generator) codeOffset(e *environment) uint32 {
 	off := 0x9000 + uint32(g.IntN(0x1000))
 	if e.cs == selFlatCode3 {
 		off += codeBase
-	} else if g.percent(5) {
-		off |= 0x10000
-	}
-	if g.percent(30) && e.cs != selFlatCode3 {
-		off |= 0x10000000
+	} else if g.percent(30) {
+		off -= codeBase // beyond the limit; QEMU, which does not look, finds INT3s there too
 	}
 	return off
 }
@@ -628,7 +628,7 @@ func (g *generator) target(e *environment, c *Case, in *isa.Inst, seg [6]uint16,
 				d = 64
 			}
 			if size == 4 && g.percent(5) && e.cs != selFlatCode3 {
-				d += 0x10000
+				d -= codeBase // beyond the limit
 			}
 		}
 		for i := range size {
