@@ -69,6 +69,9 @@ func (c *CPU) follow(u *uop) {
 		case isa.FPREM, isa.FPREM1, isa.FSIN, isa.FCOS: // quotient bits, whether the reduction is complete
 			t.setReg(&t.regs.FPUStatus, t.regs.FPUStatus|m.Spread(1))
 		case isa.FSINCOS, isa.FPTAN: // these replace ST(0) before they push
+			if e := c.fpu.reg(0).SE & 0x7fff; m == 0 && !c.fpu.empty(0) && e >= 16383+63 && e != 0x7fff {
+				return // out of range: only C2 tells
+			}
 			t.setReg(&t.regs.FPUStatus, t.regs.FPUStatus|m.Spread(1))
 			c.setST(c.fpu.top, m.Spread(10))
 		case isa.FXTRACT:

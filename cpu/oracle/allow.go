@@ -136,7 +136,9 @@ var allowances = []allowance{
 			"the Pentium 4 (SDM vol. 1, 8.1.9.1); AMD's keep it always.",
 		explains: func(c *Case, host, emu *Outcome, d Diff) bool {
 			if d.Field == "fop" {
-				return d.Emu == "0x0"
+				return d.Emu == "0x0" || slices.ContainsFunc(c.Insts, func(in CaseInst) bool {
+					return in.Op == isa.FRSTOR || in.Op == isa.FLDENV || in.Op == isa.FXRSTOR // these load another
+				})
 			}
 			off, n, ok := d.data()
 			// In an environment of 28 bytes the opcode follows the code selector.
