@@ -230,6 +230,8 @@ func (g *generator) build(e *environment, r *isa.Row) (c Case, a About, ok bool)
 	} else if g.percent(1) {
 		c.EIP = 0x10000 - uint32(1+g.IntN(len(code)+1))
 		code = code[:min(len(code), 0x10000-int(c.EIP))]
+		// QEMU does not look at the limit: let it end there.
+		c.Patches = []Patch{{codeBase + 0x10000, 0xcccccccc}, {codeBase + 0x10004, 0xcccccccc}, {codeBase + 0x10008, 0xcccccccc}, {codeBase + 0x1000c, 0xcccccccc}}
 	}
 	c.Code, c.CodeAddr = code, base+c.EIP
 	c.EFLAGS = g.flags(e, &in)
@@ -368,7 +370,8 @@ func (g *generator) prepare(e *environment, c *Case, in *isa.Inst, seg [6]uint16
 		switch a.Kind {
 		case isa.KindMem:
 			hasMem = true
-			if in.Seg == isa.CS && (a.Access&isa.Write != 0 || farOp(in.Op)) && (e.kind == kindReal || e.kind == kindVM86) {
+			if in.Seg == isa.CS && (a.Access&isa.Write != 0 || farOp(in.Op)) && (e.kind == kindReal || e.kind == kindVM86) ||
+				in.Seg == isa.CS && (in.Op == isa.JMP_IND || in.Op == isa.CALL_IND) {
 				return false // would overwrite what later cases run into, or go there
 			}
 		case isa.KindStrSrc:
@@ -398,6 +401,12 @@ func (g *generator) prepare(e *environment, c *Case, in *isa.Inst, seg [6]uint16
 	switch in.Op {
 	case isa.LOOP, isa.LOOPE, isa.LOOPNE, isa.JCXZ:
 		c.GPR[isa.RCX] = []uint32{0, 1, 2, 0x10000, 0x10001, 0xffff0000, 0xffff0001, g.Uint32()}[g.IntN(8)]
+	case isa.XLAT:
+		want := g.offset(true)
+		if base := place(in.Seg); base != 0 {
+			want = base + want&0xffff
+		}
+		c.GPR[isa.RBX] = want - c.GPR[isa.RAX]&0xff
 	case isa.LEAVE:
 		c.GPR[isa.RBP] = c.GPR[isa.RSP] + uint32(g.IntN(3)*4)
 	case isa.ENTER:
@@ -492,7 +501,7 @@ func (g *generator) address(e *environment, c *Case, in *isa.Inst, seg [6]uint16
 		c.GPR[in.Base] = c.GPR[in.Base]&0xffff | g.Uint32()<<16
 	}
 	ea := segmentBase(e, seg[in.Seg]) + effective(c, in)
-	if in.Seg == isa.CS || ea < dataBase || ea+8 > extraBase+0x10000 {
+	if in.Seg == isa.CS || ea < dataBase || ea > extraBase+0x10000-8 {
 		return true
 	}
 	switch in.Op {
