@@ -5,10 +5,10 @@ GOFUMPT  := mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.0
 # apt packages that tests and benches need; the program itself needs none.
 PACKAGES := qemu-system-x86 qemu-utils debootstrap e2fsprogs busybox-static cpio kmod gcc libc6-dev gdb acpica-tools \
-	binutils gzip xz-utils shellcheck
+	bochs nasm binutils gzip xz-utils shellcheck
 
 .DEFAULT_GOAL := build
-.PHONY: build setup test test-unit test-boot test-cpu bench demo lint check fmt fuzz clean
+.PHONY: build setup test test-unit test-boot test-cpu test-legacy bench demo lint check fmt fuzz clean
 
 include testdata/guests.mk
 include testdata/snapshots.mk
@@ -40,6 +40,13 @@ test-boot: setup build guests
 CASES ?= 20000000
 test-cpu:
 	$(GO) run ./cmd/cputest -cases $(CASES) -coverage
+
+# test-legacy compares the 16- and 32-bit side of the CPU with QEMU and Bochs: LEGACY generated cases for each of SEEDS.
+LEGACY ?= 50000
+SEEDS ?= 1 2 3 4 5 6 7 8
+test-legacy: setup
+	@for s in $(SEEDS); do $(GO) test -count=1 -run TestCases -v ./core/machine/legacytest -cases $(LEGACY) -seed $$s || exit 1; done
+	$(GO) test -count=1 ./core/machine/legacytest
 
 # bench compares with QEMU's software emulation in the same run and prints the ratios.
 bench: setup build guests-min

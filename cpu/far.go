@@ -163,6 +163,9 @@ func (c *CPU) validIP(cs *vcpu.Segment, ip *uint64) bool {
 
 // callGate goes through a call gate (SDM vol. 3A, 5.8.3 to 5.8.5).
 func (c *CPU) callGate(u *uop, gate *descriptor, gateSel uint16, call bool) bool {
+	if c.longMode() && gate.high>>40&0x1f != 0 { // the gate is wholly checked before its target is read
+		return c.selectorFault(VectorGP, gateSel)
+	}
 	sel := gate.gateSelector()
 	if null(sel) {
 		return c.gp(0)
@@ -174,13 +177,8 @@ func (c *CPU) callGate(u *uop, gate *descriptor, gateSel uint16, call bool) bool
 	if !found || !d.code() || d.dpl() > c.cpl || !call && !d.conforming() && d.dpl() != c.cpl {
 		return c.selectorFault(VectorGP, sel)
 	}
-	if c.longMode() {
-		if gate.high>>40&0x1f != 0 {
-			return c.selectorFault(VectorGP, gateSel)
-		}
-		if d.attr()&(vcpu.AttrL|vcpu.AttrDB) != vcpu.AttrL {
-			return c.selectorFault(VectorGP, sel)
-		}
+	if c.longMode() && d.attr()&(vcpu.AttrL|vcpu.AttrDB) != vcpu.AttrL {
+		return c.selectorFault(VectorGP, sel)
 	}
 	if !d.present() {
 		return c.selectorFault(VectorNP, sel)

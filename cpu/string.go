@@ -28,7 +28,7 @@ func repeated(step handler, fast bulk) handler {
 		}
 		n := c.reg(isa.RCX, u.AddrSize)
 		if n == 0 {
-			return true
+			return c.portStringAllowed(u)
 		}
 		entry := c.icount
 		for {
@@ -62,6 +62,12 @@ func repeated(step handler, fast bulk) handler {
 		c.rip = c.start(u)
 		return true
 	}
+}
+
+// portStringAllowed makes the privilege check of REP INS and REP OUTS that are to move nothing: silicon makes it before it
+// looks at rCX.
+func (c *CPU) portStringAllowed(u *uop) bool {
+	return u.Op != isa.INS && u.Op != isa.OUTS || c.portAllowed(uint16(c.r[isa.RDX]), u.elementSize())
 }
 
 // advance moves rSI or rDI by n elements in the direction of DF.

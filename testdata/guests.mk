@@ -9,9 +9,10 @@
 #   make guests-lint         shellcheck
 #   make guests-clean        removes the cache
 #
-# GUESTS is the cache; worktrees may share one: make GUESTS=/path/to/.cache/guests ...
+# GUESTS is the cache. It belongs to the user, not to the checkout, so that a fresh clone fetches nothing again.
 
-GUESTS ?= .cache/guests
+EMU_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/emu
+GUESTS ?= $(EMU_CACHE)/guests
 GUEST_KERNELS := cloud-6.1 generic-6.1 cloud-6.12 686 686-pae
 
 guests_dir := $(dir $(lastword $(MAKEFILE_LIST)))guests

@@ -6,9 +6,9 @@
 #   make snapshots-lint       shellcheck
 #   make snapshots-clean      removes the cache
 #
-# SNAPSHOTS is the cache; worktrees may share one: make SNAPSHOTS=/path/to/.cache/snapshots ...
+# SNAPSHOTS is the cache, of the user as GUESTS is.
 
-SNAPSHOTS ?= .cache/snapshots
+SNAPSHOTS ?= $(EMU_CACHE)/snapshots
 SNAPSHOT_NAMES := nokaslr kaslr nokaslr-smp kaslr-smp pti la57 split cloud-6.12 generic-6.1 686-pae 686
 
 snapshots_dir := $(dir $(lastword $(MAKEFILE_LIST)))snapshots

@@ -421,12 +421,12 @@ func TestSaveAndLoad(t *testing.T) {
 // emu killed while it saves leaves the file that was there, or the whole new one, or none: never one that loads as less.
 func TestKilledSave(t *testing.T) {
 	// The guest saves when it prints and goes on printing, so the save is somewhere behind the signal.
-	guest := kernel(t, tiny.Scramble(0x200000, 16<<20), tiny.Print("now"), tiny.Print("then"), tiny.Spin)
+	guest := kernel(t, tiny.Scramble(0x200000, 8<<20), tiny.Print("now"), tiny.Print("then"), tiny.Spin)
 	seen := map[string]int{}
 	for i := range 8 {
 		dir := t.TempDir()
 		path := filepath.Join(dir, "snapshot")
-		cmd := emu(t, "run", "--memory", "32M", "--kernel", guest, "--save", path, "--save-when", "now")
+		cmd := emu(t, "run", "--memory", "16M", "--kernel", guest, "--save", path, "--save-when", "now")
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -437,7 +437,7 @@ func TestKilledSave(t *testing.T) {
 		if _, err := io.ReadFull(out, make([]byte, 3)); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Duration(i*i*20+rand.Intn(20)) * time.Millisecond)
+		time.Sleep(time.Duration(i*i*10+rand.Intn(10)) * time.Millisecond)
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -448,7 +448,7 @@ func TestKilledSave(t *testing.T) {
 		}
 		for _, f := range files {
 			full := filepath.Join(dir, f.Name())
-			r := finished(t, emu(t, "run", "--load", full, "--budget", "1000000000"))
+			r := finished(t, emu(t, "run", "--load", full, "--budget", "30000000"))
 			switch {
 			case full == path && r.code == exitBudget && r.stdout == "then":
 				seen["complete"]++

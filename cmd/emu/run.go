@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
+	"github.com/hybridbridge/emu/core/boot"
 	"github.com/hybridbridge/emu/core/gdb"
 	"github.com/hybridbridge/emu/core/machine"
 	"github.com/hybridbridge/emu/cpu"
@@ -236,6 +237,9 @@ func (r *runner) once(ctx context.Context) (again bool, err error) {
 		m, err = machine.Load(o.load, cfg)
 	} else {
 		m, err = machine.New(cfg)
+		if errors.Is(err, boot.ErrNotKernel) || errors.Is(err, boot.ErrTruncated) {
+			err = fmt.Errorf("%s: %w", o.kernel, err)
+		}
 	}
 	if err != nil {
 		return false, err

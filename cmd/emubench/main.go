@@ -40,7 +40,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.guests, "guests", ".cache/guests", "the guests that `make guests` made")
+	flag.StringVar(&o.guests, "guests", os.Getenv("GUESTS"), "the guests that `make guests` made")
 	flag.StringVar(&o.kernel, "kernel", "cloud-6.1", "which kernel of the guests")
 	flag.BoolVar(&o.json, "json", false, "print all that was measured as JSON")
 	flag.IntVar(&o.runs, "runs", 1, "how often to run each; the fastest counts")

@@ -3,10 +3,10 @@ package disasm
 import (
 	"encoding/binary"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/hybridbridge/emu/core/internal/guests"
 	"github.com/hybridbridge/emu/core/symbols"
 )
 
@@ -134,20 +134,7 @@ func TestELF(t *testing.T) {
 }
 
 func TestDebianKernels(t *testing.T) {
-	dirs := []string{"../../.cache/guests", "/work/main/.cache/guests"}
-	if g := os.Getenv("GUESTS"); g != "" {
-		dirs = []string{g}
-	}
-	var files []string
-	for _, d := range dirs {
-		if files, _ = filepath.Glob(filepath.Join(d, "kernels/*/vmlinuz")); len(files) > 0 {
-			break
-		}
-	}
-	if len(files) == 0 {
-		t.Skip("no Debian kernels: neither $GUESTS nor .cache/guests has kernels/*/vmlinuz (make guests fetches them)")
-	}
-	b, err := os.ReadFile(files[0])
+	b, err := os.ReadFile(guests.Kernels(t)[0].Image)
 	if err != nil {
 		t.Fatal(err)
 	}

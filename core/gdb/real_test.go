@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hybridbridge/emu/core/boot"
+	"github.com/hybridbridge/emu/core/internal/guests"
 	"github.com/hybridbridge/emu/core/machine"
 	"github.com/hybridbridge/emu/core/symbols"
 )
@@ -32,37 +33,26 @@ func openGuest(t *testing.T, name string) *guest {
 	if _, err := exec.LookPath("gdb"); err != nil {
 		t.Skip("gdb is not installed (make setup installs it)")
 	}
-	dirs := []string{"../../.cache/guests", "/work/main/.cache/guests"}
-	if g := os.Getenv("GUESTS"); g != "" {
-		dirs = []string{g}
+	kernel := guests.Read(t, name)
+	image, err := boot.Parse(kernel)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, d := range dirs {
-		kernel, err := os.ReadFile(filepath.Join(d, "kernels", name, "vmlinuz"))
-		if err != nil {
-			continue
-		}
-		image, err := boot.Parse(kernel)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := image.Unpack()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if image.Bits == 32 {
-			kernel = b // it would take long to unpack itself
-		}
-		g := &guest{kernel: kernel, vmlinux: filepath.Join(t.TempDir(), "vmlinux")}
-		if err := os.WriteFile(g.vmlinux, b, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		if g.symbols, err = symbols.FromKernel(b); err != nil {
-			t.Fatal(err)
-		}
-		return g
+	b, err := image.Unpack()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Skipf("no Debian kernel %s: neither $GUESTS nor .cache/guests has kernels/%s/vmlinuz (make guests fetches it)", name, name)
-	return nil
+	if image.Bits == 32 {
+		kernel = b // it would take long to unpack itself
+	}
+	g := &guest{kernel: kernel, vmlinux: filepath.Join(t.TempDir(), "vmlinux")}
+	if err := os.WriteFile(g.vmlinux, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if g.symbols, err = symbols.FromKernel(b); err != nil {
+		t.Fatal(err)
+	}
+	return g
 }
 
 func (g *guest) address(t *testing.T, name string) uint64 {

@@ -13,7 +13,7 @@ export LC_ALL=C
 PATH=$PATH:/usr/sbin:/sbin
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-GUESTS=${GUESTS:-$HERE/../../.cache/guests}
+GUESTS=${GUESTS:-${XDG_CACHE_HOME:-$HOME/.cache}/emu/guests}
 mkdir -p "$GUESTS/debs"
 GUESTS=$(cd "$GUESTS" && pwd)
 RELEASE=bookworm

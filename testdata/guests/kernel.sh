@@ -59,7 +59,7 @@ build() {
 [[ $# == 1 ]] || die "usage: kernel.sh NAME"
 lock_cache
 out=$GUESTS/kernels/$1
-if [[ -e $out/vmlinuz ]] && current "$out/made" "$HERE/kernel.sh"; then
+if current "$out/made" "$HERE/kernel.sh" && [[ -e $out/vmlinuz ]]; then
   touch "$out/vmlinuz"
 else
   build "$1"

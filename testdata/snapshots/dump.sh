@@ -20,7 +20,8 @@ export LC_ALL=C
 die() { echo "${0##*/}: $*" >&2; exit 1; }
 [[ $# -ge 4 ]] || die "usage: dump.sh NAME KERNEL WORDS DUMPS [QEMU OPTION...]"
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-GUESTS=${GUESTS:-$HERE/../../.cache/guests} SNAPSHOTS=${SNAPSHOTS:-$HERE/../../.cache/snapshots}
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/emu
+GUESTS=${GUESTS:-$CACHE/guests} SNAPSHOTS=${SNAPSHOTS:-$CACHE/snapshots}
 MEM=${MEM:-256} TIMEOUT=${TIMEOUT:-300}
 name=$1 kernel=$GUESTS/kernels/$2 words=$3 dumps=$4
 shift 4

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-var folder = flag.String("guests", os.Getenv("GUESTS"), "the guests that make guests made (default: $GUESTS, else .cache/guests here or above)")
+var folder = flag.String("guests", os.Getenv("GUESTS"), "the guests that make guests made (default: $GUESTS, else those in the user's cache)")
 
 // Long reports whether tests shall take their time: EMU_LONG is set.
 func Long() bool { return os.Getenv("EMU_LONG") != "" }
@@ -19,19 +19,15 @@ func Dir(t testing.TB) string {
 	if *folder != "" {
 		return *folder
 	}
-	d, err := os.Getwd()
+	cache, err := os.UserCacheDir()
 	if err != nil {
-		t.Fatal(err)
+		t.Skipf("no guests: neither -guests nor $GUESTS, and %v", err)
 	}
-	for ; ; d = filepath.Dir(d) {
-		p := filepath.Join(d, ".cache", "guests")
-		if _, err := os.Stat(filepath.Join(p, "kernels")); err == nil {
-			return p
-		}
-		if d == filepath.Dir(d) {
-			t.Skip("no guests: neither -guests, nor $GUESTS, nor a .cache/guests here or above (make guests fetches them)")
-		}
+	p := filepath.Join(cache, "emu", "guests")
+	if _, err := os.Stat(filepath.Join(p, "kernels")); err != nil {
+		t.Skip("no guests: neither -guests, nor $GUESTS, nor emu/guests in the user's cache (make guests fetches them)")
 	}
+	return p
 }
 
 // Kernel is one of the kernels.

@@ -21,7 +21,7 @@ import (
 )
 
 var (
-	guests   = flag.String("guests", "../../../.cache/guests", "the guests that `make guests` made")
+	guests   = flag.String("guests", os.Getenv("GUESTS"), "the guests that `make guests` made")
 	emulator = flag.String("emu", "", "the emu program (default: it is built)")
 	keep     = flag.String("keep", "", "keep the consoles in this folder")
 )

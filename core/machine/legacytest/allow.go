@@ -1,34 +1,222 @@
 package legacytest
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/hybridbridge/emu/cpu/isa"
 )
 
-// allowed returns why a difference is the reference's own fault, or "". diff and have are of emu, QEMU and Bochs, in this
-// order; diff says where the reference differs from emu.
-func allowed(_ *Case, a *About, emu *Result, diff [3]string, have [3]bool) string {
-	const qemu, bochs = 1, 2
-	q, b := diff[qemu], diff[bochs]
-	if b != "" {
-		return allowedBochs(a, emu, q, b)
+// rule is a reason why a reference may differ from emu.
+type rule struct {
+	why string
+	// holds looks at what the case is about, at emu's result and at the difference, as differences prints it. agrees says that
+	// the other reference gives emu's answer, or differs for a reason of its own.
+	holds func(a *About, emu *Result, diff string, agrees bool) bool
+}
+
+// farOp reports the operations that load CS.
+func farOp(op isa.Op) bool {
+	return op == isa.RET_FAR || op == isa.IRET || op == isa.JMP_FAR || op == isa.CALL_FAR
+}
+
+func farPointerOp(op isa.Op) bool {
+	switch op {
+	case isa.LDS, isa.LES, isa.LFS, isa.LGS, isa.LSS:
+		return true
 	}
-	sure := have[bochs] // Bochs agrees with emu
-	op := a.Inst.Op
-	switch {
-	case sure && (emu.Vector == vectorGP || emu.Vector == vectorSS) && emu.Error == 0:
-		return "QEMU: checks no limit, type or null selector of data and code segments (DESIGN.md, section 10)"
-	case a.Inst.Row.Attr&isa.Undocumented != 0 && strings.HasPrefix(q, "vector 0x3/0x6"):
-		return "QEMU: alias F6 /1, F7 /1 of TEST is #UD (AMD64 manual vol. 3, table A-6 has it)"
-	case emu.Vector == vectorPF && (q == "error 0x7/0x5" || q == "error 0x6/0x4"):
-		return "QEMU: reads before it writes, so the #PF of a read-modify-write is one of reading (Bochs and silicon: W set)"
-	case (op == isa.RET_FAR || op == isa.IRET) && q == "tables":
-		return "QEMU: far returns set no accessed bits (SDM vol. 3A, 3.4.5.1)"
+	return false
+}
+
+var rulesQEMU = []rule{
+	{
+		"checks no limit, type or null selector when it accesses segments (SDM vol. 3A, 5.3 to 5.5)",
+		func(_ *About, emu *Result, _ string, agrees bool) bool {
+			return agrees && (emu.Vector == vectorGP || emu.Vector == vectorSS) && emu.Error == 0
+		},
+	},
+	{
+		"F6 /1 and F7 /1 are #UD; they are TEST (AMD64 manual vol. 3, table A-6)",
+		func(a *About, _ *Result, diff string, _ bool) bool {
+			return a.Inst.Row.Attr&isa.Undocumented != 0 && a.Inst.Op == isa.TEST && strings.HasPrefix(diff, "vector ")
+		},
+	},
+	{
+		"0F 18 with a register is #UD; it is a NOP (SDM vol. 2D, table A-6, group 16)",
+		func(a *About, _ *Result, diff string, _ bool) bool {
+			return a.Inst.Op == isa.NOP && strings.HasPrefix(diff, "vector 0x3/0x6")
+		},
+	},
+	{
+		"reads before it writes, so that the #PF of a read-modify-write is one of a read (Bochs and silicon: of a write)",
+		func(_ *About, emu *Result, diff string, _ bool) bool {
+			return emu.Vector == vectorPF && emu.Error&2 != 0 && diff == fmt.Sprintf("error %#x/%#x", emu.Error, emu.Error&^2)
+		},
+	},
+	{
+		"far transfers set no accessed bits (SDM vol. 3A, 3.4.5.1)",
+		func(a *About, _ *Result, diff string, _ bool) bool { return farOp(a.Inst.Op) && diff == "tables" },
+	},
+	{
+		"BSWAP r16 is undefined (SDM vol. 2A, BSWAP); silicon gives 0",
+		func(a *About, _ *Result, _ string, _ bool) bool { return a.Inst.Op == isa.BSWAP && a.Inst.OpSize == 2 },
+	},
+	{
+		"CMPS reads ES:rDI first, so that CR2 differs if both operands fault: the order is not specified",
+		func(a *About, emu *Result, diff string, _ bool) bool {
+			return a.Inst.Op == isa.CMPS && emu.Vector == vectorPF && strings.HasPrefix(diff, "cr2")
+		},
+	},
+	{
+		"F1 is #UD; it is INT1 (SDM vol. 2A, INT n)",
+		func(a *About, _ *Result, diff string, _ bool) bool {
+			return a.Inst.Op == isa.INT1 && strings.HasPrefix(diff, "vector 0x1/0x6")
+		},
+	},
+	{
+		"CLFLUSH accesses no memory, so it does not fault (SDM vol. 2A, CLFLUSH: as a load)",
+		func(a *About, emu *Result, _ string, _ bool) bool {
+			return a.Inst.Op == isa.CLFLUSH && emu.Vector == vectorPF
+		},
+	},
+	{
+		"a call gate to conforming code changes to the inner ring's stack (SDM vol. 3A, 5.8.4: CPL does not change)",
+		func(a *About, _ *Result, _ string, agrees bool) bool { return a.Inst.Op == isa.CALL_FAR && agrees },
+	},
+	{
+		"LAR and LSL take 16-bit task-state segments for valid in IA-32e mode (SDM vol. 2A, tables 3-52 and 3-54)",
+		func(a *About, _ *Result, _ string, agrees bool) bool {
+			return (a.Inst.Op == isa.LAR || a.Inst.Op == isa.LSL) && strings.HasPrefix(a.Env, "compat") && agrees
+		},
+	},
+	{
+		"the #GP error code of INT n in IA-32e mode has the wrong index (DESIGN.md, section 10)",
+		func(a *About, emu *Result, diff string, agrees bool) bool {
+			return a.Inst.Op == isa.INT && emu.Vector == vectorGP && strings.HasPrefix(diff, "error") && agrees
+		},
+	},
+	{
+		"a gate to code that is not present is #GP, not #NP (SDM vol. 2A, JMP and CALL)",
+		func(a *About, _ *Result, diff string, agrees bool) bool {
+			return farOp(a.Inst.Op) && diff == "vector 0xb/0xd" && agrees
+		},
+	},
+	{
+		"RET imm16 sign-extends its operand, which is a number of bytes (SDM vol. 2B, RET)",
+		func(a *About, _ *Result, diff string, _ bool) bool {
+			return (a.Inst.Op == isa.RET || a.Inst.Op == isa.RET_FAR) && a.Inst.Imm&0x8000 != 0 && strings.HasPrefix(diff, "esp")
+		},
+	},
+}
+
+var rulesBochs = []rule{
+	{
+		"PUSH of a segment register writes 2 bytes whatever the operand size; both are allowed (SDM vol. 2B, PUSH)",
+		func(a *About, emu *Result, diff string, _ bool) bool {
+			return a.Inst.Op == isa.PUSH_SEG && (diff == "memory" || emu.Vector == vectorSS || emu.Vector == vectorPF)
+		},
+	},
+	{
+		"POP of a segment register reads 2 bytes whatever the operand size: not specified, seen at the end of a segment",
+		func(a *About, emu *Result, _ string, _ bool) bool {
+			return a.Inst.Op == isa.POP_SEG && (emu.Vector == vectorSS || emu.Vector == vectorPF)
+		},
+	},
+	{
+		"the selector of a far pointer is read first, at an offset that wraps at the address size: not specified",
+		func(a *About, emu *Result, _ string, _ bool) bool {
+			return (farPointerOp(a.Inst.Op) || farOp(a.Inst.Op)) && a.Inst.HasMem() && emu.Error&^7 == 0 &&
+				(emu.Vector == vectorGP || emu.Vector == vectorSS || emu.Vector == vectorPF)
+		},
+	},
+	{
+		"SGDT and SIDT write the limit before they find that the base faults (SDM vol. 3A, 6.5: faults restart)",
+		func(a *About, emu *Result, diff string, _ bool) bool {
+			return (a.Inst.Op == isa.SGDT || a.Inst.Op == isa.SIDT) && emu.Vector != vectorINT3 && diff == "memory"
+		},
+	},
+	{
+		"near CALL pushes before it finds the target beyond the limit (SDM vol. 2A, CALL: the check comes first)",
+		func(a *About, emu *Result, diff string, _ bool) bool {
+			return (a.Inst.Op == isa.CALL || a.Inst.Op == isa.CALL_IND) && emu.Vector == vectorGP && (diff == "memory" || diff == "vector 0xd/0xc")
+		},
+	},
+	{
+		"PUSHA pushes what it can before it finds that it cannot push all (SDM vol. 3A, 6.5: faults restart)",
+		func(a *About, emu *Result, diff string, _ bool) bool {
+			return a.Inst.Op == isa.PUSHA && emu.Vector != vectorINT3 && diff == "memory"
+		},
+	},
+	{
+		"LAR gives bits 16 to 19 of the descriptor too, which are undefined (SDM vol. 2A, LAR)",
+		func(a *About, _ *Result, diff string, agrees bool) bool {
+			return a.Inst.Op == isa.LAR && agrees && !strings.Contains(diff, ",")
+		},
+	},
+	{
+		"far CALL does not wrap a 16-bit stack pointer between its pushes (SDM vol. 1, 6.2.2)",
+		func(a *About, emu *Result, diff string, _ bool) bool {
+			return a.Inst.Op == isa.CALL_FAR && emu.Vector == vectorINT3 && strings.HasPrefix(diff, "vector 0x3/0xc")
+		},
+	},
+	{
+		"IRETD in virtual-8086 mode does not check EIP against the limit (SDM vol. 2A, IRET)",
+		func(a *About, emu *Result, _ string, _ bool) bool {
+			return a.Inst.Op == isa.IRET && a.Env == "vm86" && emu.Vector == vectorGP
+		},
+	},
+	{
+		"LAR and LSL look at the type in the upper half of a 16-byte descriptor: not specified",
+		func(a *About, _ *Result, _ string, _ bool) bool {
+			return (a.Inst.Op == isa.LAR || a.Inst.Op == isa.LSL) && strings.HasPrefix(a.Env, "compat")
+		},
+	},
+}
+
+// undefined returns why nothing can be said about a case, or "".
+func undefined(a *About, c *Case, emu *Result) string {
+	in := &a.Inst
+	if in.Op == isa.UD0 && emu.Vector == vectorGP {
+		return "not specified: whether UD0 has a ModRM byte, seen at the end of a segment (SDM vol. 2B, UD)"
+	}
+	if (in.Op == isa.SHLD || in.Op == isa.SHRD) && in.OpSize == 2 {
+		count := uint32(in.Imm)
+		if in.Args[2].Kind != isa.KindImm {
+			count = c.GPR[isa.RCX]
+		}
+		if count&31 > 16 {
+			return "undefined: SHLD and SHRD of 16 bits with a count over 16 (SDM vol. 2B)"
+		}
 	}
 	return ""
 }
 
-func allowedBochs(a *About, emu *Result, q, b string) string {
+// allowed returns why a difference is the references' own fault, or "". q and b say where QEMU and Bochs differ from emu.
+func allowed(c *Case, a *About, emu *Result, q, b string, haveQ bool) string {
+	if why := undefined(a, c, emu); why != "" {
+		return why
+	}
+	whyBochs := reason(rulesBochs, a, emu, b, haveQ && q == "")
+	whyQEMU := reason(rulesQEMU, a, emu, q, b == "" || whyBochs != "")
+	switch {
+	case b != "" && whyBochs == "" || q != "" && whyQEMU == "":
+		return ""
+	case b == "":
+		return "QEMU: " + whyQEMU
+	case q == "":
+		return "Bochs: " + whyBochs
+	}
+	return "QEMU: " + whyQEMU + "; Bochs: " + whyBochs
+}
+
+func reason(rules []rule, a *About, emu *Result, diff string, agrees bool) string {
+	if diff == "" {
+		return ""
+	}
+	for i := range rules {
+		if rules[i].holds(a, emu, diff, agrees) {
+			return rules[i].why
+		}
+	}
 	return ""
 }

@@ -45,6 +45,7 @@ const (
 	vectorSS   = 12
 	vectorGP   = 13
 	vectorPF   = 14
+	vectorLost = 0xffffffff // the emulator did not survive the case
 )
 
 func memoryDifference(a, b *Result) string {

@@ -31,7 +31,7 @@ func compareAll(t *testing.T, cases []Case, about []About, results [3][]Result) 
 		if diff[1] == "" && diff[2] == "" {
 			continue
 		}
-		if why := allowed(&cases[i], a, emu, diff, have); why != "" {
+		if why := allowed(&cases[i], a, emu, diff[1], diff[2], have[1]); why != "" {
 			other[why]++
 			continue
 		}

@@ -28,12 +28,12 @@ var environments = []environment{
 	{name: "prot16-ring3", mode: isa.Mode16, paging: []uint8{0, 1, 2}, cs: selCode16R3, seg: [6]uint16{selPages, 0, selStack16R3, selDataR3, selDataR3, selPages}},
 	{name: "prot16-ring0", mode: isa.Mode16, paging: []uint8{0, 1}, ring0: true, cs: selCode16R0, seg: [6]uint16{selPages, 0, selStack16R0, selDataR0, selDataR3, selPages}},
 	{name: "prot16-stack32", mode: isa.Mode16, paging: []uint8{0}, cs: selCode16R3, seg: [6]uint16{selPages, 0, selStack32R3, selDataR3, selDataR3, selPages}},
-	{name: "prot16-odd", mode: isa.Mode16, paging: []uint8{0, 1}, cs: selCode16R3, seg: [6]uint16{selPages, 0, selStack16R3, selDataR3, selDataR3, selPages}, odd: true},
+	{name: "prot16-odd", mode: isa.Mode16, paging: []uint8{1, 2}, cs: selCode16R3, seg: [6]uint16{selPages, 0, selStack16R3, selDataR3, selDataR3, selPages}, odd: true},
 	{name: "prot32-flat", mode: isa.Mode32, paging: []uint8{1, 2}, cs: selFlatCode3, seg: [6]uint16{selFlatData3, 0, selFlatData3, selFlatData3, selFlatData3, selFlatData3}},
 	{name: "prot32-ring3", mode: isa.Mode32, paging: []uint8{0, 1, 2}, cs: selCode32R3, seg: [6]uint16{selPages, 0, selStack32R3, selDataR3, selDataR3, selPages}},
 	{name: "prot32-ring0", mode: isa.Mode32, paging: []uint8{0, 1, 2}, ring0: true, cs: selCode32R0, seg: [6]uint16{selPages, 0, selStack32R0, selDataR0, selDataR3, selPages}},
 	{name: "prot32-stack16", mode: isa.Mode32, paging: []uint8{0}, cs: selCode32R3, seg: [6]uint16{selPages, 0, selStack16R3, selDataR3, selDataR3, selPages}},
-	{name: "prot32-odd", mode: isa.Mode32, paging: []uint8{0, 1, 2}, cs: selCode32R3, seg: [6]uint16{selPages, 0, selStack32R3, selDataR3, selDataR3, selPages}, odd: true},
+	{name: "prot32-odd", mode: isa.Mode32, paging: []uint8{1, 2}, cs: selCode32R3, seg: [6]uint16{selPages, 0, selStack32R3, selDataR3, selDataR3, selPages}, odd: true},
 	{name: "compat32", kind: kindLong, mode: isa.Mode32, cs: selFlatCode3, seg: [6]uint16{selFlatData3, 0, selFlatData3, selFlatData3, selFlatData3, selFlatData3}},
 	{name: "compat32-odd", kind: kindLong, mode: isa.Mode32, cs: selCode32R3, seg: [6]uint16{selPages, 0, selStack32R3, selDataR3, selDataR3, selPages}, odd: true},
 	{name: "compat16", kind: kindLong, mode: isa.Mode16, cs: selCode16R3, seg: [6]uint16{selPages, 0, selStack16R3, selDataR3, selDataR3, selPages}},
@@ -230,6 +230,8 @@ func (g *generator) build(e *environment, r *isa.Row) (c Case, a About, ok bool)
 	} else if g.percent(1) {
 		c.EIP = 0x10000 - uint32(1+g.IntN(len(code)+1))
 		code = code[:min(len(code), 0x10000-int(c.EIP))]
+		// QEMU does not look at the limit: let it end there.
+		c.Patches = []Patch{{codeBase + 0x10000, 0xcccccccc}, {codeBase + 0x10004, 0xcccccccc}, {codeBase + 0x10008, 0xcccccccc}, {codeBase + 0x1000c, 0xcccccccc}}
 	}
 	c.Code, c.CodeAddr = code, base+c.EIP
 	c.EFLAGS = g.flags(e, &in)
@@ -241,8 +243,11 @@ func (g *generator) flags(e *environment, in *isa.Inst) uint32 {
 	if g.percent(25) && in.Row.Reads&isa.FlagDF != 0 || g.percent(5) {
 		f |= uint32(isa.FlagDF)
 	}
-	if in.Op == isa.IRET {
+	switch in.Op {
+	case isa.IRET:
 		f &^= uint32(isa.FlagNT)
+	case isa.IN, isa.OUT, isa.INS, isa.OUTS:
+		f &^= uint32(isa.FlagIOPL) // machines differ in their ports
 	}
 	if e.kind == kindVM86 {
 		f |= uint32(isa.FlagVM)
@@ -365,8 +370,9 @@ func (g *generator) prepare(e *environment, c *Case, in *isa.Inst, seg [6]uint16
 		switch a.Kind {
 		case isa.KindMem:
 			hasMem = true
-			if in.Seg == isa.CS && a.Access&isa.Write != 0 && (e.kind == kindReal || e.kind == kindVM86) {
-				return false // would overwrite what later cases run into
+			if in.Seg == isa.CS && (a.Access&isa.Write != 0 || farOp(in.Op)) && (e.kind == kindReal || e.kind == kindVM86) ||
+				in.Seg == isa.CS && (in.Op == isa.JMP_IND || in.Op == isa.CALL_IND) {
+				return false // would overwrite what later cases run into, or go there
 			}
 		case isa.KindStrSrc:
 			str = true
@@ -395,6 +401,12 @@ func (g *generator) prepare(e *environment, c *Case, in *isa.Inst, seg [6]uint16
 	switch in.Op {
 	case isa.LOOP, isa.LOOPE, isa.LOOPNE, isa.JCXZ:
 		c.GPR[isa.RCX] = []uint32{0, 1, 2, 0x10000, 0x10001, 0xffff0000, 0xffff0001, g.Uint32()}[g.IntN(8)]
+	case isa.XLAT:
+		want := g.offset(true)
+		if base := place(in.Seg); base != 0 {
+			want = base + want&0xffff
+		}
+		c.GPR[isa.RBX] = want - c.GPR[isa.RAX]&0xff
 	case isa.LEAVE:
 		c.GPR[isa.RBP] = c.GPR[isa.RSP] + uint32(g.IntN(3)*4)
 	case isa.ENTER:
@@ -489,7 +501,7 @@ func (g *generator) address(e *environment, c *Case, in *isa.Inst, seg [6]uint16
 		c.GPR[in.Base] = c.GPR[in.Base]&0xffff | g.Uint32()<<16
 	}
 	ea := segmentBase(e, seg[in.Seg]) + effective(c, in)
-	if in.Seg == isa.CS || ea < dataBase || ea+8 > extraBase+0x10000 {
+	if in.Seg == isa.CS || ea < dataBase || ea > extraBase+0x10000-8 {
 		return true
 	}
 	switch in.Op {
@@ -570,11 +582,8 @@ func (g *generator) codeOffset(e *environment) uint32 {
 	off := 0x9000 + uint32(g.IntN(0x1000))
 	if e.cs == selFlatCode3 {
 		off += codeBase
-	} else if g.percent(5) {
-		off |= 0x10000
-	}
-	if g.percent(30) && e.cs != selFlatCode3 {
-		off |= 0x10000000
+	} else if g.percent(30) {
+		off -= codeBase // beyond the limit; QEMU, which does not look, finds INT3s there too
 	}
 	return off
 }
@@ -628,7 +637,7 @@ func (g *generator) target(e *environment, c *Case, in *isa.Inst, seg [6]uint16,
 				d = 64
 			}
 			if size == 4 && g.percent(5) && e.cs != selFlatCode3 {
-				d += 0x10000
+				d -= codeBase // beyond the limit
 			}
 		}
 		for i := range size {

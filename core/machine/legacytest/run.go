@@ -82,6 +82,9 @@ func (QEMU) Run(ctx context.Context, image []byte) ([]byte, error) {
 		"-nodefaults", "-no-reboot", "-kernel", kernel, "-debugcon", "file:"+out, "-device", "isa-debug-exit,iobase=0xf4,iosize=4")
 	text, err := cmd.CombinedOutput()
 	b, readErr := os.ReadFile(out)
+	if ctx.Err() != nil {
+		return b, ctx.Err()
+	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 0x21 { // 2*16+1: the guest wrote 16
 		err = nil

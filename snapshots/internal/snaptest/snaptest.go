@@ -225,13 +225,13 @@ func Open[T snapshots.Snapshot](newFile func(io.ReaderAt, int64) (T, error)) Ope
 func Real(t testing.TB, name string) string {
 	t.Helper()
 	dir := os.Getenv("SNAPSHOTS")
-	for up := "../"; dir == "" && len(up) < 15; up += "../" {
-		if d := filepath.Join(up, ".cache/snapshots"); exists(d) {
+	if cache, err := os.UserCacheDir(); dir == "" && err == nil {
+		if d := filepath.Join(cache, "emu", "snapshots"); exists(d) {
 			dir = d
 		}
 	}
 	if dir == "" {
-		t.Skip("no real dumps: neither $SNAPSHOTS nor .cache/snapshots (make snapshots makes them)")
+		t.Skip("no real dumps: neither $SNAPSHOTS nor emu/snapshots in the user's cache (make snapshots makes them)")
 	}
 	if name != "" && !exists(filepath.Join(dir, name, "manifest.txt")) {
 		t.Skipf("no real dump %s in %s (make snapshot-%s makes it)", name, dir, name)

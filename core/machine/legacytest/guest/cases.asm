@@ -258,12 +258,14 @@ case:
 	popfd
 	dec dword [left]
 	js finished
-	mov edi, 0x2fff0	; QEMU may have written here: it checks no limits
+	; QEMU may have written to code: it checks no limits.
 	mov eax, 0xcccccccc
-	stosd
-	stosd
-	stosd
-	stosd
+	mov edi, 0x2fff0
+	mov ecx, 16 / 4
+	call refill
+	mov edi, 0x27f80
+	mov ecx, 0x280 / 4
+	call refill
 	mov esi, [next]
 	mov edi, cur
 	mov ecx, CASE_SIZE / 4
@@ -692,6 +694,7 @@ complete:
 	dec ebp
 	jnz .window
 	mov [r_hash], edx
+	xor edx, edx
 	mov esi, GDT
 	mov ecx, GDT_DWORDS
 	call hash
@@ -714,6 +717,15 @@ complete:
 	mov ecx, GDT_DWORDS * 4
 	rep outsb
 	jmp case
+
+refill:	mov ebx, edi
+	mov edx, ecx
+	repe scasd
+	je .ret
+	mov edi, ebx
+	mov ecx, edx
+	rep stosd
+.ret:	ret
 
 hash:	lodsd
 	xor edx, eax
