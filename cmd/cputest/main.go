@@ -34,6 +34,7 @@ type options struct {
 	each     int
 	record   string
 	quiet    bool
+	strict   bool
 }
 
 func main() {
@@ -59,6 +60,7 @@ func run(args []string, out io.Writer) (failed bool, err error) {
 	f.IntVar(&o.each, "each", 2, "failures to print of one instruction and field")
 	f.StringVar(&o.record, "record", "", "append the lines of printed failures to this `file`")
 	f.BoolVar(&o.quiet, "quiet", false, "print no progress")
+	f.BoolVar(&o.strict, "strict", oracle.HostIsModel(), "compare flags that the manual leaves undefined too; the emulator has those of AMD's processors")
 	op := f.String("op", "", "only operations whose name matches this `regexp`")
 	replay := f.String("replay", "", "run one case, `SEED:N`, and show it")
 	taint := f.Bool("taint", false, "check the taint property instead")
@@ -89,12 +91,12 @@ func run(args []string, out io.Writer) (failed bool, err error) {
 }
 
 func runCampaign(o *options, out io.Writer) (failed bool, err error) {
-	mini, err := oracle.NewMinimizer()
+	mini, err := oracle.NewMinimizer(o.strict)
 	if err != nil {
 		return false, err
 	}
 	defer mini.Close()
-	p := oracle.Campaign{Seed: o.seed, First: o.first, Cases: o.cases, Workers: o.workers, Filter: o.filter}
+	p := oracle.Campaign{Seed: o.seed, First: o.first, Cases: o.cases, Workers: o.workers, Filter: o.filter, Strict: o.strict}
 	start := time.Now()
 	if !o.quiet {
 		last := start
@@ -199,7 +201,7 @@ func runReplay(name string, o *options, out io.Writer) (failed bool, err error) 
 	if o.seed, err = strconv.ParseUint(seed, 10, 64); err != nil || err2 != nil || !ok {
 		return false, fmt.Errorf("-replay %s: want SEED:NUMBER", name)
 	}
-	r, err := oracle.Replay(o.seed, n, o.filter)
+	r, err := oracle.Replay(o.seed, n, o.filter, o.strict)
 	if err != nil {
 		return false, err
 	}
@@ -210,7 +212,7 @@ func runReplay(name string, o *options, out io.Writer) (failed bool, err error) 
 	if len(r.Failed) == 0 {
 		return false, nil
 	}
-	mini, err := oracle.NewMinimizer()
+	mini, err := oracle.NewMinimizer(o.strict)
 	if err != nil {
 		return true, err
 	}

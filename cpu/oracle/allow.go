@@ -282,7 +282,7 @@ var transcendentals = []isa.Op{isa.F2XM1, isa.FYL2X, isa.FYL2XP1, isa.FPATAN, is
 
 // inexact are the operations after which a case ends, since what follows would multiply the difference.
 var inexact = func() map[isa.Op]bool {
-	m := map[isa.Op]bool{isa.FXSAVE: true, isa.LAR: true}
+	m := map[isa.Op]bool{isa.FXSAVE: true, isa.FNSAVE: true, isa.FNSTENV: true, isa.LAR: true}
 	for _, op := range slices.Concat(transcendentals, reciprocals) {
 		m[op] = true
 	}
