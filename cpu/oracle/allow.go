@@ -207,8 +207,11 @@ var allowances = []allowance{
 		reason: "Which word of the frame that IRET and RETF pop is read first is not defined; AMD's processors do not begin with the first.",
 		ops:    []isa.Op{isa.RET_FAR, isa.IRET},
 		explains: func(c *Case, host, emu *Outcome, d Diff) bool {
-			return d.Field == "end" && host.Vector == vectorPF && host.RIP == emu.RIP &&
-				(emu.Vector == vectorPF && host.Address-emu.Address < 40 || emu.Vector == vectorSS)
+			if d.Field != "end" || host.RIP != emu.RIP {
+				return false
+			}
+			return host.Vector == vectorPF && emu.Vector == vectorPF && host.Address-emu.Address < 40 ||
+				host.Vector == vectorPF && emu.Vector == vectorSS || host.Vector == vectorSS && emu.Vector == vectorPF
 		},
 	},
 	{
