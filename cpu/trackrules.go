@@ -33,7 +33,12 @@ func (c *CPU) follow(u *uop) {
 	}
 	switch u.Row.Taint {
 	case taint.VerbNone:
-		c.setTaints(u, func(isa.Operand) taint.Mask { return taint.Clean })
+		c.setTaints(u, func(o isa.Operand) taint.Mask {
+			if o.Kind == isa.KindFSW && o.Access&isa.Read != 0 {
+				return t.regs.FPUStatus // FINCSTP, FNCLEX and kin keep the condition codes
+			}
+			return taint.Clean
+		})
 		if u.Row.Writes&isa.FlagsStatus == isa.FlagsStatus {
 			c.taintFlags(u, taint.Clean)
 		}
@@ -610,25 +615,9 @@ func (c *CPU) followState(u *uop) {
 	}
 	switch u.Op {
 	case isa.FXSAVE, isa.XSAVE, isa.XSAVEOPT, isa.XSAVEC, isa.XSAVES:
-		c.setMemTaint(la, 24, r.FPUStatus<<3)
-		for i := range 8 {
-			c.setMemTaint(la+32+16*uint64(i), 10, r.ST[(c.fpu.top+uint8(i))&7])
-		}
-		for i := range xmms {
-			c.setMemTaint(la+160+16*uint64(i), 16, r.XMM[i])
-		}
+		c.followSave(u, la, xmms)
 	case isa.FXRSTOR, isa.XRSTOR, isa.XRSTORS:
-		t.setReg(&r.FPUStatus, c.memTaint(la+3, 1))
-		top := uint64(0)
-		if w, ok := c.peek(la+2, 2); ok {
-			top = w >> 11 & 7
-		}
-		for i := range uint64(8) {
-			t.setReg(&r.ST[(top+i)&7], c.memTaint(la+32+16*i, 10))
-		}
-		for i := range xmms {
-			t.setReg(&r.XMM[i], c.memTaint(la+160+16*uint64(i), 16))
-		}
+		c.followRestore(u, la, xmms)
 	case isa.FNSTENV:
 		c.setMemTaint(la, int(image), c.environmentTaint(words))
 	case isa.FLDENV:
@@ -647,6 +636,84 @@ func (c *CPU) followState(u *uop) {
 		}
 		for i := range uint64(8) {
 			t.setReg(&r.ST[(top+i)&7], c.memTaint(la+image+10*i, 10))
+		}
+	}
+}
+
+// followSave is FXSAVE, XSAVE and their kin.
+func (c *CPU) followSave(u *uop, la uint64, xmms int) {
+	r := &c.track.regs
+	x87, sse := r.FPUStatus, taint.Clean // whether anything in the component is tainted
+	for _, m := range r.ST {
+		x87 |= m
+	}
+	for _, m := range r.XMM[:xmms] {
+		sse |= m
+	}
+	rfbm, unused := xcr0X87|xcr0SSE, uint64(0)
+	if u.Op != isa.FXSAVE {
+		// The header says which components differ from their initial state.
+		rfbm = c.fpu.xcr0 & (c.r[isa.RDX]<<32 | c.r[isa.RAX]&0xffffffff)
+		header := c.memTaint(la+xsaveHeader, 16)
+		if u.Op == isa.XSAVEC || u.Op == isa.XSAVES {
+			header = taint.Clean
+		}
+		if rfbm&xcr0X87 != 0 && x87 != 0 || rfbm&xcr0SSE != 0 && sse != 0 {
+			header |= 1
+		}
+		c.setMemTaint(la+xsaveHeader, 16, header)
+		if u.Op != isa.XSAVE {
+			unused = rfbm &^ c.fpu.inUse() // and others are not stored
+		}
+	}
+	compact := u.Op != isa.FXSAVE && u.Op != isa.XSAVE
+	// place is the taint of a part of the image; whether a tainted component is stored at all may depend on its data.
+	place := func(component uint64, any taint.Mask, at uint64, size int, m taint.Mask) {
+		switch {
+		case rfbm&component == 0:
+		case compact && any != 0:
+			c.setMemTaint(at, size, taint.All(size))
+		case unused&component == 0:
+			c.setMemTaint(at, size, m)
+		}
+	}
+	place(xcr0X87, x87, la, 24, r.FPUStatus<<3)
+	for i := range 8 {
+		place(xcr0X87, x87, la+32+16*uint64(i), 10, r.ST[(c.fpu.top+uint8(i))&7])
+	}
+	for i := range xmms {
+		place(xcr0SSE, sse, la+160+16*uint64(i), 16, r.XMM[i])
+	}
+}
+
+// followRestore is FXRSTOR, XRSTOR and XRSTORS. A component that the header leaves out gets its initial state.
+func (c *CPU) followRestore(u *uop, la uint64, xmms int) {
+	t := c.track
+	r := &t.regs
+	rfbm, stored := xcr0X87|xcr0SSE, ^uint64(0)
+	if u.Op != isa.FXRSTOR {
+		rfbm = c.fpu.xcr0 & (c.r[isa.RDX]<<32 | c.r[isa.RAX]&0xffffffff)
+		stored, _ = c.peek(la+xsaveHeader, 8)
+	}
+	load := func(component, at uint64, size int) taint.Mask {
+		if stored&component == 0 {
+			return taint.Clean
+		}
+		return c.memTaint(at, size)
+	}
+	if rfbm&xcr0X87 != 0 {
+		t.setReg(&r.FPUStatus, load(xcr0X87, la+3, 1))
+		top := uint64(0)
+		if w, ok := c.peek(la+2, 2); ok && stored&xcr0X87 != 0 {
+			top = w >> 11 & 7
+		}
+		for i := range uint64(8) {
+			t.setReg(&r.ST[(top+i)&7], load(xcr0X87, la+32+16*i, 10))
+		}
+	}
+	if rfbm&xcr0SSE != 0 {
+		for i := range xmms {
+			t.setReg(&r.XMM[i], load(xcr0SSE, la+160+16*uint64(i), 16))
 		}
 	}
 }

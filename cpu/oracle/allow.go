@@ -51,7 +51,7 @@ var allowances = []allowance{
 		name: "MXCSR_MASK",
 		reason: "AMD's processors have MXCSR.MM (bit 17, misaligned exception mask; APM vol. 2, 11.3) and say so in the MXCSR_MASK that FXSAVE " +
 			"stores; Intel's have not.",
-		ops: []isa.Op{isa.FXSAVE},
+		ops: []isa.Op{isa.FXSAVE, isa.XSAVE, isa.XSAVEC},
 		explains: func(c *Case, host, emu *Outcome, d Diff) bool {
 			return strings.HasPrefix(d.Field, "data") && d.Host == "02" && d.Emu == "00"
 		},
@@ -154,7 +154,7 @@ var allowances = []allowance{
 	{
 		name:   "last x87 pointers in FXSAVE",
 		reason: "AMD's FXSAVE stores opcode, instruction and data pointer only if an exception is pending, else zeros (APM vol. 5, FXSAVE).",
-		ops:    []isa.Op{isa.FXSAVE},
+		ops:    []isa.Op{isa.FXSAVE, isa.XSAVE, isa.XSAVEC},
 		explains: func(c *Case, host, emu *Outcome, d Diff) bool {
 			off, n, ok := d.data()
 			for area := (off - 16) &^ 15; ok && area <= off; area += 16 {
@@ -169,7 +169,7 @@ var allowances = []allowance{
 	{
 		name:   "width of the x87 pointers",
 		reason: "AMD's processors keep 57 bits of the x87 instruction and data pointers, which FXRSTOR can set to anything; the emulator keeps 64.",
-		ops:    []isa.Op{isa.FXRSTOR},
+		ops:    []isa.Op{isa.FXRSTOR, isa.XRSTOR},
 		explains: func(c *Case, host, emu *Outcome, d Diff) bool {
 			le := binary.LittleEndian
 			for name, at := range map[string]int{"fip": fxIP, "fdp": fxDP} {
@@ -217,7 +217,7 @@ var allowances = []allowance{
 	{
 		name:   "MXCSR.MM",
 		reason: "Bit 17 of MXCSR is reserved in the manual, so that loading it is #GP; AMD's processors have it (APM vol. 2, 11.3).",
-		ops:    []isa.Op{isa.LDMXCSR, isa.FXRSTOR},
+		ops:    []isa.Op{isa.LDMXCSR, isa.FXRSTOR, isa.XRSTOR},
 		explains: func(c *Case, host, emu *Outcome, d Diff) bool {
 			return host.mxcsr()&(1<<17) != 0 && emu.Vector == vectorGP
 		},
@@ -267,13 +267,13 @@ var allowances = []allowance{
 		name: "fault address of a state image",
 		reason: "Which byte of an image that is not mapped is touched first is not defined; AMD's processors begin with the last, the " +
 			"emulator with the first.",
-		ops: []isa.Op{isa.FXSAVE, isa.FXRSTOR, isa.FNSAVE, isa.FRSTOR, isa.FLDENV, isa.FNSTENV},
+		ops: []isa.Op{isa.FXSAVE, isa.FXRSTOR, isa.FNSAVE, isa.FRSTOR, isa.FLDENV, isa.FNSTENV, isa.XSAVE, isa.XSAVEC, isa.XRSTOR},
 		explains: func(c *Case, host, emu *Outcome, d Diff) bool {
 			if d.Field != "end" || host.RIP != emu.RIP || emu.Vector != vectorPF {
 				return false
 			}
-			over := emu.Address>>47 != (emu.Address+512)>>47 // over the end of the canonical addresses
-			return host.Vector == vectorPF && host.Code|1 == emu.Code|1 && host.Address-emu.Address < 512 ||
+			over := emu.Address>>47 != (emu.Address+576)>>47 // over the end of the canonical addresses
+			return host.Vector == vectorPF && host.Code|1 == emu.Code|1 && host.Address-emu.Address < 576 ||
 				over && (host.Vector == vectorGP || host.Vector == vectorSS)
 		},
 	},
@@ -285,7 +285,7 @@ var transcendentals = []isa.Op{isa.F2XM1, isa.FYL2X, isa.FYL2XP1, isa.FPATAN, is
 
 // inexact are the operations after which a case ends, since what follows would multiply the difference.
 var inexact = func() map[isa.Op]bool {
-	m := map[isa.Op]bool{isa.FXSAVE: true, isa.FNSAVE: true, isa.FNSTENV: true, isa.LAR: true}
+	m := map[isa.Op]bool{isa.FXSAVE: true, isa.XSAVE: true, isa.XSAVEC: true, isa.FNSAVE: true, isa.FNSTENV: true, isa.LAR: true}
 	for _, op := range slices.Concat(transcendentals, reciprocals) {
 		m[op] = true
 	}

@@ -262,7 +262,7 @@ func (g *generator) instruction(d *dish) bool {
 		}
 		g.immediate(d, &in)
 		ok := g.operands(d, &in)
-		if !ok && (try < 9 || d.selector) {
+		if !ok && (try < 9 || d.selector || d.xsave) {
 			continue
 		}
 		// Displacement and immediate may have changed.
@@ -380,8 +380,12 @@ func (g *generator) operands(d *dish, in *isa.Inst) bool {
 	if d.stack {
 		g.stackOperands(d, in)
 	}
-	if d.selector {
+	switch {
+	case d.selector:
 		return g.selectorOperand(in)
+	case d.xsave:
+		// x87 and SSE, which every host has. Others are in XCR0 or not.
+		return g.setLow(isa.RAX, uint64(g.n(4)), 4) && g.setLow(isa.RDX, 0, 4) && ok
 	}
 	g.special(d, in)
 	return ok
@@ -503,6 +507,17 @@ func (g *generator) image(p []byte, f flavour, d *dish) {
 			g.fill(s.xmm(i), anyFlavour)
 		}
 		copy(p, s.FX[:])
+		if f == xsaveImage && len(p) > 512 {
+			header := p[512:]
+			clear(header)
+			header[0] = byte(g.n(4)) // XSTATE_BV
+			switch {
+			case g.oneIn(5) && len(header) > 15:
+				header[8], header[15] = byte(g.n(4)), 0x80 // XCOMP_BV
+			case g.oneIn(10):
+				header[min(g.in(8, 63), len(header)-1)] |= 1 << g.n(8) // reserved
+			}
+		}
 		return
 	}
 	g.byteVector(p)

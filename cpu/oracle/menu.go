@@ -24,6 +24,7 @@ type dish struct {
 	far     bool // a branch that loads CS
 	// selector says that the source is a selector.
 	selector bool
+	xsave    bool // takes a mask of components from EDX:EAX
 	fault    bool // faults in ring 3 whatever the operands
 	x87      bool
 }
@@ -57,10 +58,7 @@ var excluded = map[isa.Op]string{
 	isa.LGS:        "depends on the host's descriptor tables",
 	isa.MONITOR:    "at CPL 3 the answer depends on a model-specific register",
 	isa.MWAIT:      "at CPL 3 the answer depends on a model-specific register",
-	isa.XSAVE:      "the layout depends on what the host has enabled in XCR0",
-	isa.XSAVEOPT:   "the layout depends on what the host has enabled in XCR0",
-	isa.XSAVEC:     "the layout depends on what the host has enabled in XCR0",
-	isa.XRSTOR:     "the layout depends on what the host has enabled in XCR0",
+	isa.XSAVEOPT:   "what it leaves out depends on what the processor remembers",
 }
 
 // Excluded returns why cases do not contain a row, or "".
@@ -115,6 +113,8 @@ func newDish(r *isa.Row) *dish {
 		d.fault = true
 	case isa.FXSAVE, isa.FXRSTOR:
 		d.x87 = false
+	case isa.XSAVE, isa.XSAVEC, isa.XRSTOR:
+		d.xsave = true
 	}
 	if r.Attr&isa.Privileged != 0 {
 		d.fault = true

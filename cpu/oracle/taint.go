@@ -234,6 +234,8 @@ func (c *Case) clean() (regs uint32, flags bool) {
 			regs |= 1 << isa.RBP
 		case isa.XLAT:
 			regs |= 1 << isa.RAX
+		case isa.XSAVE, isa.XSAVEC, isa.XRSTOR:
+			regs |= 1<<isa.RAX | 1<<isa.RDX
 		case isa.BT, isa.BTS, isa.BTR, isa.BTC:
 			if in.Args[0].Kind == isa.KindMem && in.Args[1].Kind == isa.KindReg {
 				regs |= 1 << in.Args[1].Reg
@@ -290,7 +292,7 @@ func (w *taintWorker) mark(t *taintCase) {
 		}
 		x87 = x87 || in.Row.Feature == isa.FeatFPU
 		switch in.Op {
-		case isa.FXRSTOR, isa.FRSTOR, isa.FLDENV, isa.LDMXCSR, isa.FLDCW:
+		case isa.FXRSTOR, isa.XRSTOR, isa.FRSTOR, isa.FLDENV, isa.LDMXCSR, isa.FLDCW:
 			images = true
 		}
 		if in.Base < 16 && in.Op == isa.LEA {
@@ -342,7 +344,7 @@ func (w *taintWorker) mark(t *taintCase) {
 			if i > 0 && (!last || in.Args[0].Kind != isa.KindReg) {
 				*m = marks{}
 			}
-		case isa.FXSAVE, isa.FNSAVE, isa.FNSTENV, isa.STMXCSR, isa.PUSHF:
+		case isa.FXSAVE, isa.XSAVE, isa.XSAVEC, isa.FNSAVE, isa.FNSTENV, isa.STMXCSR, isa.PUSHF:
 			if i > 0 {
 				*m = marks{}
 			}
