@@ -182,6 +182,15 @@ func (c *CPU) stackTop(delta int64) uint64 {
 	return c.wrapLinear(c.seg[isa.SS].Base + sp&sizeMask[c.stackSize()])
 }
 
+// frameAddress is the linear address delta bytes from the frame pointer.
+func (c *CPU) frameAddress(delta int) uint64 {
+	la := c.r[isa.RBP] + uint64(int64(delta))
+	if c.mode == isa.Mode64 {
+		return la
+	}
+	return c.wrapLinear(c.seg[isa.SS].Base + la&sizeMask[c.stackSize()])
+}
+
 // followPop is POP: a memory destination is addressed with the stack pointer as it is after the pop.
 func (c *CPU) followPop(u *uop) {
 	m := c.memTaint(c.stackTop(0), int(u.OpSize))
@@ -555,14 +564,17 @@ func (c *CPU) followSpecial(u *uop) {
 		}
 	case isa.ENTER:
 		c.setMemTaint(c.stackTop(int64(-size)), size, r.GPR[isa.RBP].Cut(size))
+		level := int(u.Imm2 & 31)
+		for i := 1; i < level; i++ { // the frame pointers of the enclosing levels
+			c.setMemTaint(c.stackTop(int64(-size*(i+1))), size, c.memTaint(c.frameAddress(-size*i), size))
+		}
+		if level > 0 {
+			c.setMemTaint(c.stackTop(int64(-size*(level+1))), size, r.GPR[isa.RSP].Cut(size))
+		}
 		t.setGPR(isa.RBP, u.OpSize, r.GPR[isa.RSP])
 	case isa.LEAVE:
 		t.setReg(&r.GPR[isa.RSP], r.GPR[isa.RBP])
-		la := c.r[isa.RBP]
-		if c.mode != isa.Mode64 {
-			la = c.wrapLinear(c.seg[isa.SS].Base + la&sizeMask[c.stackSize()])
-		}
-		t.setGPR(isa.RBP, u.OpSize, c.memTaint(la, size))
+		t.setGPR(isa.RBP, u.OpSize, c.memTaint(c.frameAddress(0), size))
 	case isa.CPUID:
 		for _, reg := range []uint8{isa.RAX, isa.RBX, isa.RCX, isa.RDX} {
 			t.setGPR(reg, 4, taint.Clean)
