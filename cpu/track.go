@@ -353,19 +353,19 @@ func (c *CPU) plainAddress(u *uop, size uint8) (la uint64, ok bool) {
 func (c *CPU) addressTaint(u *uop) (pointer, all taint.Mask) {
 	r := &c.track.regs
 	base, index := r.GPR[min(u.Base, isa.RegRIP)], r.GPR[min(u.Index, isa.RegNone)]
-	all = base | index
+	segment, segmentTaint := uint64(0), taint.Clean
+	if u.Seg >= isa.FS || c.mode != isa.Mode64 {
+		segment, segmentTaint = c.seg[u.Seg].Base, r.Segment[u.Seg]
+	}
+	all = base | index | segmentTaint
 	if all == 0 {
 		return 0, 0
-	}
-	segment := uint64(0)
-	if u.Seg >= isa.FS || c.mode != isa.Mode64 {
-		segment = c.seg[u.Seg].Base
 	}
 	return taint.PointerPart(c.addressBits(),
 		taint.Part{Value: c.r[u.Base&31], Taint: base},
 		taint.Part{Value: c.r[u.Index&31] << (u.Scale & 3), Taint: index},
 		taint.Part{Value: uint64(u.Disp)},
-		taint.Part{Value: segment}), all
+		taint.Part{Value: segment, Taint: segmentTaint}), all
 }
 
 // addressBits is the number of bits of a linear address.

@@ -30,6 +30,12 @@ func (c *CPU) follow(u *uop) {
 	case isa.IRET, isa.SYSCALL, isa.SYSRET, isa.SYSENTER, isa.SYSEXIT:
 		c.followReturn(u)
 		return
+	case isa.RDFSBASE, isa.RDGSBASE:
+		c.setTaint(u, u.Args[0], t.regs.Segment[baseSegment(u.Op)])
+		return
+	case isa.WRFSBASE, isa.WRGSBASE:
+		t.setReg(&t.regs.Segment[baseSegment(u.Op)], c.taintOf(u, u.Args[0]))
+		return
 	}
 	switch u.Row.Taint {
 	case taint.VerbNone:
@@ -112,6 +118,14 @@ func (c *CPU) follow(u *uop) {
 	case taint.VerbSpecial:
 		c.followSpecial(u)
 	}
+}
+
+// baseSegment is the segment register that RDFSBASE and its kin name.
+func baseSegment(op isa.Op) uint8 {
+	if op == isa.RDGSBASE || op == isa.WRGSBASE {
+		return isa.GS
+	}
+	return isa.FS
 }
 
 // observeOperands tells the observer of tainted addresses of memory operands, string pointers and branch targets.
