@@ -251,6 +251,9 @@ func (v *Coverage) count(c *Case, host *Outcome) {
 			v.Faulted[in.Row]++
 			return
 		}
+		if host.Vector != NoFault && in.Addr > host.RIP {
+			return
+		}
 		if !in.Arm {
 			v.Done[in.Row]++
 		}

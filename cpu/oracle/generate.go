@@ -1080,6 +1080,7 @@ func (g *generator) branch(d *dish) {
 	}
 	at := len(c.Code)
 	la, known := g.la, g.known
+	stackKnown := g.written>>isa.RSP&1 == 0
 	g.append(d, &in)
 	next := g.here()
 	reg := in.Args[0].Reg
@@ -1125,7 +1126,7 @@ func (g *generator) branch(d *dish) {
 		}
 		c.Insts[first].Imm = rel
 	case d.Op == isa.RET_FAR || d.Op == isa.IRET:
-		if written>>isa.RSP&1 == 0 {
+		if stackKnown {
 			g.farFrame(&in, target)
 		}
 	case d.far:
@@ -1135,7 +1136,7 @@ func (g *generator) branch(d *dish) {
 			g.pokeWord(la+uint64(size), g.codeSelector(), 2)
 		}
 	case d.Op == isa.RET:
-		if written>>isa.RSP&1 == 0 {
+		if stackKnown {
 			g.pokeWord(c.In.GPR[isa.RSP], target, 8)
 		}
 	case o.Kind == isa.KindReg:

@@ -366,6 +366,9 @@ func (w *taintWorker) mark(t *taintCase) {
 		if i > 0 && in.Prefix&(isa.PrefixRep|isa.PrefixRepne) != 0 && in.Row.Attr&(isa.Rep|isa.Repe) != 0 {
 			*m = marks{} // the count may come from an instruction before
 		}
+		if !last && in.Row.Attr&isa.Repe != 0 {
+			*m = marks{} // where it ends depends on the data
+		}
 		for _, o := range in.Args {
 			if o.Kind == isa.KindReg && o.Reg == isa.RSP && o.Access&isa.Write != 0 && !last {
 				*m = marks{}
