@@ -147,7 +147,9 @@ func execENTER(c *CPU, u *uop) bool {
 	level := int64(u.Imm2 & 31)
 	width := c.stackSize()
 	step := int64(size)
-	frame := c.r[isa.RSP] - uint64(size)
+	// The frame is where rSP is after the first push, in which a 16-bit stack pointer keeps the upper part of ESP.
+	mask := sizeMask[width]
+	frame := c.r[isa.RSP]&^mask | (c.r[isa.RSP]-uint64(size))&mask
 	if !c.stackStore(-step, size, c.r[isa.RBP]) {
 		return false
 	}

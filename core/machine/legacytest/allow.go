@@ -28,6 +28,9 @@ func farPointerOp(op isa.Op) bool {
 	return false
 }
 
+// twoPartOp reports other operations whose memory operand is accessed in two parts.
+func twoPartOp(op isa.Op) bool { return op == isa.BOUND || op == isa.SGDT || op == isa.SIDT }
+
 var rulesQEMU = []rule{
 	{
 		"checks no limit, type or null selector when it accesses segments (SDM vol. 3A, 5.3 to 5.5)",
@@ -102,6 +105,10 @@ var rulesQEMU = []rule{
 		},
 	},
 	{
+		"ENTER takes ESP less the operand size for the frame even if a 16-bit stack pointer wraps (SDM vol. 2A, ENTER)",
+		func(a *About, _ *Result, _ string, agrees bool) bool { return a.Inst.Op == isa.ENTER && agrees },
+	},
+	{
 		"RET imm16 sign-extends its operand, which is a number of bytes (SDM vol. 2B, RET)",
 		func(a *About, _ *Result, diff string, _ bool) bool {
 			return (a.Inst.Op == isa.RET || a.Inst.Op == isa.RET_FAR) && a.Inst.Imm&0x8000 != 0 && strings.HasPrefix(diff, "esp")
@@ -123,9 +130,9 @@ var rulesBochs = []rule{
 		},
 	},
 	{
-		"the selector of a far pointer is read first, at an offset that wraps at the address size: not specified",
+		"the second part of an operand is at an offset that wraps at the address size, and a selector is read first: not specified",
 		func(a *About, emu *Result, _ string, _ bool) bool {
-			return (farPointerOp(a.Inst.Op) || farOp(a.Inst.Op)) && a.Inst.HasMem() && emu.Error&^7 == 0 &&
+			return (farPointerOp(a.Inst.Op) || farOp(a.Inst.Op) || twoPartOp(a.Inst.Op)) && a.Inst.HasMem() && emu.Error&^7 == 0 &&
 				(emu.Vector == vectorGP || emu.Vector == vectorSS || emu.Vector == vectorPF)
 		},
 	},
@@ -154,9 +161,9 @@ var rulesBochs = []rule{
 		},
 	},
 	{
-		"far CALL does not wrap a 16-bit stack pointer between its pushes (SDM vol. 1, 6.2.2)",
+		"far transfers do not wrap a 16-bit stack pointer between pushes or pops (SDM vol. 1, 6.2.2)",
 		func(a *About, emu *Result, diff string, _ bool) bool {
-			return a.Inst.Op == isa.CALL_FAR && emu.Vector == vectorINT3 && strings.HasPrefix(diff, "vector 0x3/0xc")
+			return farOp(a.Inst.Op) && emu.Vector != vectorSS && strings.HasPrefix(diff, fmt.Sprintf("vector %#x/0xc", emu.Vector))
 		},
 	},
 	{

@@ -502,7 +502,7 @@ func (g *generator) address(e *environment, c *Case, in *isa.Inst, seg [6]uint16
 	}
 	ea := segmentBase(e, seg[in.Seg]) + effective(c, in)
 	if in.Seg == isa.CS || ea < dataBase || ea > extraBase+0x10000-8 {
-		return true
+		return !farOp(in.Op) // which needs a pointer that leads somewhere
 	}
 	switch in.Op {
 	case isa.BOUND:

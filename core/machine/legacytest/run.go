@@ -165,6 +165,7 @@ func (Bochs) Run(ctx context.Context, image []byte) ([]byte, error) {
 	if !found {
 		return nil, fmt.Errorf("bochs did not start the image: %w: %s", err, stderr.Bytes())
 	}
+	b, _, _ = bytes.Cut(b, []byte("(0).[")) // what Bochs says when it ends
 	if !bytes.Contains(log, []byte("shutdown requested")) {
 		return b, fmt.Errorf("bochs: %w: %s", err, log[max(0, len(log)-2000):])
 	}
