@@ -7,12 +7,12 @@
 // instruction's row; where the host's silicon and the emulator's model differ on purpose, the table in allow.go says so and why.
 //
 // A case is named by a seed and a number and can be made again from them. A difference is minimised and printed as one
-// line: bytes, disassembly, inputs, outputs of the host. Such lines, kept in testdata/oracle, are the regression list;
+// line: bytes, disassembly, inputs, outputs of the host. Such lines, kept in testdata, are the regression list;
 // they need no host of a certain kind, since they hold what silicon answered.
 //
-// TaintCheck uses the same cases for a property of the taint engine: a byte that it calls clean does not change when
+// TaintCampaign uses the same cases for a property of the taint engine: a byte that it calls clean does not change when
 // tainted input bytes do.
 //
 // Start at Campaign. One case goes: generate.go, native.go, machine.go, compare.go, and, if it fails, minimize.go and
-// line.go.
+// line.go. docs/decisions/oracle.md says why it is built so.
 package oracle
