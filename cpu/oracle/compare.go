@@ -10,7 +10,7 @@ import (
 	"github.com/hybridbridge/emu/cpu/isa"
 )
 
-// Diff is one field in which the emulator differs from the host. Fields are named as in the lines of testdata/oracle:
+// Diff is one field in which the emulator differs from the host. Fields are named as in the lines of testdata:
 // "rax", "cf", "mxcsr", "st0", "xmm3", "data+0x10", "end".
 type Diff struct {
 	Field     string

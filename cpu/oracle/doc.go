@@ -13,6 +13,6 @@
 // TaintCampaign uses the same cases for a property of the taint engine: a byte that it calls clean does not change when
 // tainted input bytes do.
 //
-// Start at Campaign. One case goes: generate.go, native.go, machine.go, compare.go, and, if it fails, minimize.go and
+// Start at Campaign. One case goes: generate.go, native_linux.go, machine.go, compare.go, and, if it fails, minimize.go and
 // line.go. docs/decisions/oracle.md says why it is built so.
 package oracle
