@@ -85,8 +85,8 @@ func (c *CPU) stateArea(u *uop, size, align uint64, write bool) (la uint64, ok b
 		return 0, false
 	}
 	if la&(align-1) != 0 {
-		if c.mmu.mode >= paging4 && !c.canonical(la) {
-			return 0, c.notCanonical(la) // perhaps #SS
+		if align == 16 && c.mmu.mode >= paging4 && !c.canonical(la) {
+			return 0, c.notCanonical(la) // perhaps #SS; XSAVE and kin look at the alignment first
 		}
 		return 0, c.gp(0)
 	}
@@ -324,7 +324,11 @@ func xrstor(c *CPU, u *uop) bool {
 	} else {
 		bad = bad || u.Op == isa.XRSTORS || comp != 0
 	}
-	for _, x := range b[xsaveHeader+16:] {
+	reserved := b[xsaveHeader+16:]
+	if !compacted {
+		reserved = reserved[:8] // what lies behind is not looked at
+	}
+	for _, x := range reserved {
 		bad = bad || x != 0
 	}
 	// The standard form loads MXCSR whenever SSE is asked for, the compacted one as a part of SSE.

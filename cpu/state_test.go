@@ -162,7 +162,7 @@ func TestXSAVE(t *testing.T) {
 	for name, set := range map[string]func(){
 		"XSTATE_BV":               func() { le.PutUint64(area[512:], 4) },
 		"XCOMP_BV":                func() { le.PutUint64(area[520:], 1) },
-		"reserved bytes":          func() { area[540] = 1 },
+		"reserved bytes":          func() { area[530] = 1 }, // 8 to 23 of the header (SDM vol. 1, 13.8.1)
 		"MXCSR":                   func() { le.PutUint32(area[24:], 1<<20) },
 		"XSTATE_BV over XCOMP_BV": func() { le.PutUint64(area[520:], 1|xcompCompacted); le.PutUint64(area[512:], 2) },
 		"alignment":               func() { c.r[isa.RBX] += 16 },

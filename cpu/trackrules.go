@@ -66,6 +66,16 @@ func (c *CPU) follow(u *uop) {
 		case isa.BSF, isa.BSR:
 			c.followBitScan(u)
 			return
+		case isa.LAR, isa.LSL:
+			// A descriptor of the local table; or nothing at all is written, not even the upper half.
+			if a := u.Args[0]; c.taintOf(u, u.Args[1]) != 0 {
+				c.setTaint(u, a, taint.All(int(a.Size)))
+				if a.Size == 4 {
+					t.setReg(&t.regs.GPR[a.Reg], taint.All(8))
+				}
+			}
+			c.taintFlags(u, c.taintOf(u, u.Args[1]))
+			return
 		case isa.FPREM, isa.FPREM1, isa.FSIN, isa.FCOS: // quotient bits, whether the reduction is complete
 			t.setReg(&t.regs.FPUStatus, t.regs.FPUStatus|m.Spread(1))
 		case isa.FSINCOS, isa.FPTAN: // these replace ST(0) before they push

@@ -65,8 +65,8 @@ FB             | STI                     |                             | l>i    
 0F 00 /3       | LTR Ew:r                |                             |                   | pm priv                  | none
 0F 00 /4       | VERR Ew:r               |                             | >z                | pm sys                   | compare
 0F 00 /5       | VERW Ew:r               |                             | >z                | pm sys                   | compare
-0F 02 /r       | LAR Gv:w?,Ew            |                             | >z                | pm sys                   | none
-0F 03 /r       | LSL Gv:w?,Ew            |                             | >z                | pm sys                   | none
+0F 02 /r       | LAR Gv:rw?,Ew           |                             | >z                | pm sys                   | mix
+0F 03 /r       | LSL Gv:rw?,Ew           |                             | >z                | pm sys                   | mix
 63 /r          | ARPL Ew,Gw              |                             | >z                | no64 pm sys              | mix
 0F 01 /0       | SGDT Ms:w               |                             |                   | f64 sys                  | none
 0F 01 /1       | SIDT Ms:w               |                             |                   | f64 sys                  | none

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"regexp"
@@ -16,6 +17,8 @@ type Campaign struct {
 	First   uint64 // number of the first case
 	Cases   uint64
 	Workers int
+	// Strict compares the flags that the manual leaves undefined too.
+	Strict bool
 	// Filter, if not nil, selects the operations by name (isa.Op.String).
 	Filter *regexp.Regexp
 	// Failed is told of each difference that no allowance explains. Calls do not overlap. If it returns false the
@@ -69,6 +72,7 @@ func (p *Campaign) Run() (*Result, error) {
 			w, err := newWorker(p.Seed, m)
 			if err == nil {
 				defer w.close()
+				w.strict = p.Strict
 				w.failed = func(f *Failure) {
 					lock.Lock()
 					defer lock.Unlock()
@@ -129,6 +133,7 @@ type worker struct {
 	cases   [batchSize]Case
 	host    Outcome
 	emu     Outcome
+	strict  bool
 	failed  func(*Failure)
 	result  Result
 }
@@ -196,7 +201,7 @@ func (w *worker) judge(n uint64, i int) error {
 		w.result.Faulted++
 	}
 	w.result.Coverage.count(c, host)
-	diffs := Compare(c, host, emu)
+	diffs := Compare(c, host, emu, c.ignored(host, w.strict))
 	if len(diffs) == 0 {
 		return nil
 	}
@@ -210,7 +215,7 @@ func (w *worker) judge(n uint64, i int) error {
 			return err
 		}
 		w.native.Outcome(i, host)
-		if diffs = allow(c, host, emu, Compare(c, host, emu), w.result.Allowed); len(diffs) == 0 {
+		if diffs = allow(c, host, emu, Compare(c, host, emu, c.ignored(host, w.strict)), w.result.Allowed); len(diffs) == 0 {
 			w.result.Unstable++
 			return nil
 		}
@@ -250,4 +255,39 @@ func (v *Coverage) count(c *Case, host *Outcome) {
 			v.Done[in.Row]++
 		}
 	}
+}
+
+// Replayed is one case of a campaign.
+type Replayed struct {
+	Failure
+	// Line is the case as text, Failed the differences that no allowance explains; Diffs has all.
+	Line   string
+	Failed []Diff
+}
+
+// Replay runs case n of a seed again, with the expression that the campaign had.
+func Replay(seed, n uint64, filter *regexp.Regexp, strict bool) (*Replayed, error) {
+	m := newMenu(filter)
+	if len(m.all) == 0 {
+		return nil, errors.New("oracle: no instruction matches")
+	}
+	w, err := newWorker(seed, m)
+	if err != nil {
+		return nil, err
+	}
+	defer w.close()
+	r := &Replayed{Failure: Failure{N: n, Case: new(Case), Template: w.tmpl}}
+	w.gen.Make(n, r.Case)
+	i := int(n % batchSize)
+	w.native.Load(i, r.Case)
+	if _, err := w.native.Run(i, i+1); err != nil {
+		return nil, err
+	}
+	w.native.Outcome(i, &r.Host)
+	w.machine.Run(r.Case, &r.Emu)
+	r.Diffs = Compare(r.Case, &r.Host, &r.Emu, r.Case.ignored(&r.Host, strict))
+	r.Failed = allow(r.Case, &r.Host, &r.Emu, r.Diffs, nil)
+	r.Host.Data = bytes.Clone(r.Host.Data)
+	r.Line = Line(r.Case, w.tmpl, &r.Host)
+	return r, nil
 }

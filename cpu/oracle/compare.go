@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/hybridbridge/emu/cpu/isa"
@@ -74,6 +75,21 @@ func (c *Case) undefinedFlags(out *Outcome) isa.Flags {
 	return all
 }
 
+// ignored are the flags that a comparison leaves out: those that the manual leaves undefined, unless strict says that the
+// host is of the kind that the emulator follows in them (docs/decisions/undefined-flags.md).
+func (c *Case) ignored(host *Outcome, strict bool) isa.Flags {
+	if strict {
+		return 0
+	}
+	return c.undefinedFlags(host)
+}
+
+// HostIsModel reports whether the host is of the kind whose undefined flags the emulator has: AMD's.
+func HostIsModel() bool {
+	info, err := os.ReadFile("/proc/cpuinfo")
+	return err == nil && bytes.Contains(info, []byte("AuthenticAMD"))
+}
+
 // same reports that nothing differs, the quick way. It may be false where only undefined flags differ.
 func same(a, b *Outcome) bool {
 	return a.Vector == b.Vector && a.GPR == b.GPR && a.RIP == b.RIP && a.RFLAGS == b.RFLAGS && (a.Code == b.Code || a.Address >= taskSize) &&
@@ -122,8 +138,9 @@ func (o *Outcome) end() string {
 
 var vectorNames = [20]string{"DE", "DB", "NMI", "BP", "OF", "BR", "UD", "NM", "DF", "9", "TS", "NP", "SS", "GP", "PF", "15", "MF", "AC", "MC", "XM"}
 
-// Compare returns the fields in which the emulator's outcome differs from the host's, undefined flags left out.
-func Compare(c *Case, host, emu *Outcome) []Diff {
+// Compare returns the fields in which the emulator's outcome differs from the host's, those flags left out that ignore
+// has.
+func Compare(c *Case, host, emu *Outcome, ignore isa.Flags) []Diff {
 	if same(host, emu) {
 		return nil
 	}
@@ -150,7 +167,7 @@ func Compare(c *Case, host, emu *Outcome) []Diff {
 			add(name, place(host.GPR[i]), place(emu.GPR[i]))
 		}
 	}
-	if diff := (host.RFLAGS ^ emu.RFLAGS) &^ uint64(c.undefinedFlags(host)); diff != 0 {
+	if diff := (host.RFLAGS ^ emu.RFLAGS) &^ uint64(ignore); diff != 0 {
 		for _, f := range flagNames {
 			if diff&uint64(f.bit) != 0 {
 				add(f.name, flagText(host.RFLAGS, f.bit), flagText(emu.RFLAGS, f.bit))

@@ -42,8 +42,10 @@ func (r *rng) encode(d *dish, e *encoded) {
 	if r.percent(3) {
 		add(nullSegments[r.n(4)])
 	}
-	if d.Attr&isa.Lockable != 0 && mem && r.percent(14) || r.oneIn(250) && d.Attr&isa.Privileged == 0 {
-		add(0xf0) // not LOCK MOV CR0, which on AMD's processors is MOV CR8 (APM vol. 3, MOV CRn)
+	if d.Attr&isa.Lockable != 0 && mem && r.percent(14) || r.oneIn(250) && d.Attr&isa.Privileged == 0 && !d.selector {
+		// Not LOCK MOV CR0, which on AMD's processors is MOV CR8 (APM vol. 3, MOV CRn), nor LOCK VERW, which they find
+		// invalid only after they have read the operand.
+		add(0xf0)
 	}
 	rep := byte(0xf2 + r.n(2))
 	switch {
@@ -92,8 +94,11 @@ func (r *rng) encode(d *dish, e *encoded) {
 			rex &^= 1
 		}
 	}
-	if d.Attr&isa.NeedREXW != 0 {
+	if d.Attr&isa.NeedREXW != 0 || d.Op == isa.IRET && r.percent(60) {
 		rex |= 0x48
+	}
+	if d.Op == isa.JMP_FAR || d.Op == isa.CALL_FAR {
+		rex &^= 8 // AMD's processors have no 64-bit offsets in far pointers (APM vol. 3, JMP far)
 	}
 	if rex != 0 {
 		e.put(rex)

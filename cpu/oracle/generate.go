@@ -24,6 +24,8 @@ type generator struct {
 	known bool
 	patch int // bytes of c.buffer in use
 	arm   bool
+	// alone is set if no other instruction may share the case.
+	alone bool
 }
 
 func newGenerator(seed uint64, m *menu) *generator { return &generator{seed: seed, menu: m} }
@@ -32,7 +34,7 @@ func newGenerator(seed uint64, m *menu) *generator { return &generator{seed: see
 func (g *generator) Make(n uint64, c *Case) {
 	g.rng = newRNG(g.seed, n)
 	g.c, g.slot = c, slots[n%batchSize]
-	g.pinned, g.written, g.undef, g.patch, g.arm = 0, 0, 0, 0, false
+	g.pinned, g.written, g.undef, g.patch, g.arm, g.alone = 0, 0, 0, 0, false, false
 	c.Code, c.Patches, c.Insts = c.Code[:0], c.Patches[:0], c.Insts[:0]
 	c.Warm = g.oneIn(2)
 
@@ -57,6 +59,9 @@ func (g *generator) Make(n uint64, c *Case) {
 	}
 	g.c.In.RIP = c.Addr
 	for i := range count {
+		if g.alone {
+			break
+		}
 		d := first
 		if i != at {
 			d = g.menu.flags[g.n(len(g.menu.flags))]
@@ -245,7 +250,8 @@ func (g *generator) instruction(d *dish) bool {
 		g.encode(d, &g.enc)
 		in, err := isa.Decode(g.enc.b[:g.enc.n+16], isa.Mode64, Features)
 		if err != nil {
-			if (err == isa.ErrTooLong || g.locked()) && g.oneIn(4) {
+			tooLong := err == isa.ErrTooLong && d.Op != isa.UD0 && d.Op != isa.UD1 // see allow.go
+			if (tooLong || g.locked()) && g.oneIn(4) {
 				g.c.Code = append(g.c.Code, g.enc.b[:g.enc.n]...) // it faults
 				return true
 			}
@@ -256,7 +262,7 @@ func (g *generator) instruction(d *dish) bool {
 		}
 		g.immediate(d, &in)
 		ok := g.operands(d, &in)
-		if !ok && try < 9 {
+		if !ok && (try < 9 || d.selector) {
 			continue
 		}
 		// Displacement and immediate may have changed.
@@ -373,6 +379,9 @@ func (g *generator) operands(d *dish, in *isa.Inst) bool {
 	}
 	if d.stack {
 		g.stackOperands(d, in)
+	}
+	if d.selector {
+		return g.selectorOperand(in)
 	}
 	g.special(d, in)
 	return ok
@@ -797,11 +806,7 @@ func (g *generator) stackOperands(d *dish, in *isa.Inst) {
 	sp := g.c.In.GPR[isa.RSP]
 	switch d.Op {
 	case isa.POPF:
-		v := g.next() &^ uint64(isa.FlagTF)
-		if g.oneIn(2) {
-			v &^= uint64(isa.FlagAC | isa.FlagNT)
-		}
-		g.pokeWord(sp, v, 8)
+		g.pokeWord(sp, g.flags(), 8)
 	case isa.POP:
 		if g.oneIn(2) {
 			g.pokeWord(sp, g.integer(), 8)
@@ -811,6 +816,73 @@ func (g *generator) stackOperands(d *dish, in *isa.Inst) {
 			g.set(isa.RBP, g.address(8, 1, true, g.oneIn(2), isa.Read|isa.Write))
 		}
 	}
+}
+
+// selectorOperand gives LAR and kin one of the selectors whose descriptors Linux has fixed. The operand may be read
+// with 16 bits or more.
+func (g *generator) selectorOperand(in *isa.Inst) bool {
+	sel := [...]uint64{0, 3, selUserCS, selUserSS, selUserCS &^ 3, selUserSS &^ 3}[g.n(6)]
+	switch o := in.Args[in.Row.NumArgs()-1]; {
+	case o.Kind == isa.KindReg:
+		return g.setLow(o.Reg, sel, 2)
+	case !g.known || len(g.c.Insts) > 0:
+		return false
+	default:
+		g.alone = true // others could overwrite it
+		g.pokeWord(g.la, sel, 2)
+		off := g.la - dataBase
+		if g.la >= highBase-pageSize {
+			off = g.la - highBase
+		}
+		return off+2 <= dataSize || off >= dataSize+roSize // no selector by chance in the read-only page
+	}
+}
+
+// flags is an image of RFLAGS to be loaded.
+func (g *generator) flags() uint64 {
+	v := g.next()
+	if g.percent(90) {
+		v &^= uint64(isa.FlagTF)
+	}
+	if g.oneIn(2) {
+		v &^= uint64(isa.FlagAC | isa.FlagNT)
+	}
+	return v
+}
+
+// farFrame puts what RETF and IRET pop on the stack.
+func (g *generator) farFrame(in *isa.Inst, target uint64) {
+	size := int(in.OpSize)
+	at := g.c.In.GPR[isa.RSP]
+	push := func(v uint64) {
+		g.pokeWord(at, v, size)
+		at += uint64(size)
+	}
+	push(target)
+	push(g.codeSelector())
+	if in.Op == isa.RET_FAR {
+		return
+	}
+	push(g.flags())
+	sp := dataBase + uint64(g.n(dataSize))
+	if size == 8 && g.oneIn(3) {
+		sp = g.integer()
+	}
+	push(sp)
+	ss := uint64(selUserSS)
+	if g.oneIn(8) {
+		ss = [...]uint64{0, 3, selUserCS, selUserSS &^ 3}[g.n(4)]
+	}
+	push(ss | g.next()<<16)
+}
+
+// codeSelector is CS for a far branch: mostly that of the case.
+func (g *generator) codeSelector() uint64 {
+	cs := uint64(selUserCS)
+	if g.oneIn(8) {
+		cs = [...]uint64{0, 3, selUserCS &^ 3, selUserSS, selKernelCS}[g.n(5)]
+	}
+	return cs | g.next()<<16
 }
 
 // special prepares what an operation needs beyond operands that can be accessed.
@@ -1037,6 +1109,16 @@ func (g *generator) branch(d *dish) {
 			p[i] = byte(rel >> (8 * i))
 		}
 		c.Insts[first].Imm = rel
+	case d.Op == isa.RET_FAR || d.Op == isa.IRET:
+		if written>>isa.RSP&1 == 0 {
+			g.farFrame(&in, target)
+		}
+	case d.far:
+		if known {
+			size := int(in.OpSize)
+			g.pokeWord(la, target, size)
+			g.pokeWord(la+uint64(size), g.codeSelector(), 2)
+		}
 	case d.Op == isa.RET:
 		if written>>isa.RSP&1 == 0 {
 			g.pokeWord(c.In.GPR[isa.RSP], target, 8)

@@ -21,8 +21,11 @@ type dish struct {
 	stack   bool // uses memory at rSP
 	str     bool // string instruction
 	branch  bool // near branch
-	fault   bool // faults in ring 3 whatever the operands
-	x87     bool
+	far     bool // a branch that loads CS
+	// selector says that the source is a selector.
+	selector bool
+	fault    bool // faults in ring 3 whatever the operands
+	x87      bool
 }
 
 // excluded are operations that cases do not contain, with the reason.
@@ -47,19 +50,11 @@ var excluded = map[isa.Op]string{
 	isa.SLDT:       "depends on the host's tables and UMIP",
 	isa.STR:        "depends on the host's tables and UMIP",
 	isa.SMSW:       "depends on the host's CR0 and UMIP",
-	isa.VERR:       "depends on the host's descriptor tables",
-	isa.VERW:       "depends on the host's descriptor tables",
-	isa.LAR:        "depends on the host's descriptor tables",
-	isa.LSL:        "depends on the host's descriptor tables",
 	isa.MOV_TO_SEG: "depends on the host's descriptor tables",
 	isa.POP_SEG:    "depends on the host's descriptor tables",
 	isa.LSS:        "depends on the host's descriptor tables",
 	isa.LFS:        "depends on the host's descriptor tables",
 	isa.LGS:        "depends on the host's descriptor tables",
-	isa.CALL_FAR:   "depends on the host's descriptor tables",
-	isa.JMP_FAR:    "depends on the host's descriptor tables",
-	isa.RET_FAR:    "depends on the host's descriptor tables",
-	isa.IRET:       "depends on the host's descriptor tables",
 	isa.MONITOR:    "at CPL 3 the answer depends on a model-specific register",
 	isa.MWAIT:      "at CPL 3 the answer depends on a model-specific register",
 	isa.XSAVE:      "the layout depends on what the host has enabled in XCR0",
@@ -112,6 +107,10 @@ func newDish(r *isa.Row) *dish {
 	switch r.Op {
 	case isa.JCC, isa.LOOP, isa.LOOPE, isa.LOOPNE, isa.JCXZ, isa.CALL, isa.CALL_IND, isa.JMP, isa.JMP_IND, isa.RET:
 		d.branch = true
+	case isa.JMP_FAR, isa.CALL_FAR, isa.RET_FAR, isa.IRET:
+		d.branch, d.far = true, true
+	case isa.LAR, isa.LSL, isa.VERR, isa.VERW:
+		d.selector = true
 	case isa.INT, isa.INT3, isa.INT1, isa.UD0, isa.UD1, isa.UD2, isa.CLI, isa.STI, isa.IN, isa.OUT, isa.INS, isa.OUTS:
 		d.fault = true
 	case isa.FXSAVE, isa.FXRSTOR:

@@ -10,11 +10,12 @@ type Minimizer struct {
 	native  *Native
 	machine *Machine
 	tmpl    *Template
+	strict  bool
 }
 
-// NewMinimizer starts a minimizer.
-func NewMinimizer() (*Minimizer, error) {
-	m := &Minimizer{tmpl: new(Template)}
+// NewMinimizer starts a minimizer. For strict see Campaign.
+func NewMinimizer(strict bool) (*Minimizer, error) {
+	m := &Minimizer{tmpl: new(Template), strict: strict}
 	var err error
 	if m.native, err = StartNative(m.tmpl); err != nil {
 		return nil, err
@@ -41,7 +42,7 @@ func (m *Minimizer) Try(c *Case, t *Template) (diffs []Diff, host, emu Outcome, 
 	}
 	m.native.Outcome(0, &host)
 	m.machine.Run(c, &emu)
-	return allow(c, &host, &emu, Compare(c, &host, &emu), nil), host, emu, nil
+	return allow(c, &host, &emu, Compare(c, &host, &emu, c.ignored(&host, m.strict)), nil), host, emu, nil
 }
 
 // Minimize returns the line of a smaller case that fails in one of the fields that the given one fails in. It is

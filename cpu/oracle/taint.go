@@ -342,8 +342,12 @@ func (w *taintWorker) mark(t *taintCase) {
 			if i > 0 && (!last || in.Args[0].Kind != isa.KindReg) {
 				*m = marks{}
 			}
-		case isa.FXSAVE, isa.FNSAVE, isa.FNSTENV, isa.STMXCSR:
+		case isa.FXSAVE, isa.FNSAVE, isa.FNSTENV, isa.STMXCSR, isa.PUSHF:
 			if i > 0 {
+				*m = marks{}
+			}
+		case isa.BT, isa.BTS, isa.BTR, isa.BTC: // the bit number is part of the address
+			if i > 0 && in.Args[0].Kind == isa.KindMem && in.Args[1].Kind == isa.KindReg {
 				*m = marks{}
 			}
 		}
@@ -356,7 +360,7 @@ func (w *taintWorker) mark(t *taintCase) {
 	// Branches and returns take their target from memory.
 	for i := range t.Insts {
 		switch t.Insts[i].Op {
-		case isa.RET, isa.JMP_IND, isa.CALL_IND:
+		case isa.RET, isa.JMP_IND, isa.CALL_IND, isa.RET_FAR, isa.IRET, isa.JMP_FAR, isa.CALL_FAR:
 			m.mem = m.mem[:0]
 		}
 	}
