@@ -41,7 +41,7 @@ CASES ?= 20000000
 test-cpu:
 	$(GO) run ./cmd/cputest -cases $(CASES) -coverage
 
-# test-legacy compares the 16- and 32-bit side of the CPU with QEMU and Bochs: LEGACY generated cases for each of SEEDS.
+# test-legacy compares the 16- and 32-bit side of the CPU with QEMU and Bochs, in LEGACY generated cases for each of SEEDS.
 LEGACY ?= 50000
 SEEDS ?= 1 2 3 4 5 6 7 8
 test-legacy: setup

@@ -118,6 +118,18 @@ var rulesQEMU = []rule{
 		func(a *About, _ *Result, _ string, agrees bool) bool { return a.Inst.Op == isa.ENTER && agrees },
 	},
 	{
+		"IRETD with VM in the popped flags goes to virtual-8086 mode at any CPL (SDM vol. 2A, IRET: at CPL 0 only)",
+		func(a *About, emu *Result, diff string, agrees bool) bool {
+			return a.Inst.Op == isa.IRET && a.Inst.OpSize == 4 && agrees && strings.Contains(diff, "esp ")
+		},
+	},
+	{
+		"far returns do not wrap a 16-bit stack pointer between pops (SDM vol. 1, 6.2.2)",
+		func(a *About, _ *Result, _ string, agrees bool) bool {
+			return (a.Inst.Op == isa.RET_FAR || a.Inst.Op == isa.IRET) && agrees && (a.Env == "vm86" || a.Env == "real")
+		},
+	},
+	{
 		"RET imm16 sign-extends its operand, which is a number of bytes (SDM vol. 2B, RET)",
 		func(a *About, _ *Result, diff string, _ bool) bool {
 			return (a.Inst.Op == isa.RET || a.Inst.Op == isa.RET_FAR) && a.Inst.Imm&0x8000 != 0 && strings.HasPrefix(diff, "esp")

@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	flagCases = flag.Int("cases", 10000, "how many generated cases")
+	flagCases = flag.Int("cases", 8000, "how many generated cases")
 	flagSeed  = flag.Uint64("seed", 1, "seed of the cases")
 	flagOne   = flag.Int("case", -1, "run only this case of the seed, and show memory")
 	flagShow  = flag.Int("show", 20, "how many differences to print")
