@@ -41,9 +41,9 @@ CASES ?= 20000000
 test-cpu:
 	$(GO) run ./cmd/cputest -cases $(CASES) -coverage
 
-# test-legacy compares the 16- and 32-bit side of the CPU with QEMU and Bochs: LEGACY generated cases for each of SEEDS.
-LEGACY ?= 50000
-SEEDS ?= 1 2 3 4 5 6 7 8
+# test-legacy compares the 16- and 32-bit side of the CPU with QEMU and Bochs, in LEGACY generated cases for each of SEEDS.
+LEGACY ?= 25000
+SEEDS ?= 1 2 3 4 5 6 7 8 9 10
 test-legacy: setup
 	@for s in $(SEEDS); do $(GO) test -count=1 -run TestCases -v ./core/machine/legacytest -cases $(LEGACY) -seed $$s || exit 1; done
 	$(GO) test -count=1 ./core/machine/legacytest

@@ -31,7 +31,16 @@ func farPointerOp(op isa.Op) bool {
 // twoPartOp reports other operations whose memory operand is accessed in two parts.
 func twoPartOp(op isa.Op) bool { return op == isa.BOUND || op == isa.SGDT || op == isa.SIDT }
 
+// partialStore is a rule of both.
+var partialStore = rule{
+	"SGDT and SIDT write the limit before they find that the base faults (SDM vol. 3A, 6.5: faults restart)",
+	func(a *About, emu *Result, diff string, _ bool) bool {
+		return (a.Inst.Op == isa.SGDT || a.Inst.Op == isa.SIDT) && emu.Vector != vectorINT3 && diff == "memory"
+	},
+}
+
 var rulesQEMU = []rule{
+	partialStore,
 	{
 		"checks no limit, type or null selector when it accesses segments (SDM vol. 3A, 5.3 to 5.5)",
 		func(_ *About, emu *Result, _ string, agrees bool) bool {
@@ -109,6 +118,18 @@ var rulesQEMU = []rule{
 		func(a *About, _ *Result, _ string, agrees bool) bool { return a.Inst.Op == isa.ENTER && agrees },
 	},
 	{
+		"IRETD with VM in the popped flags goes to virtual-8086 mode at any CPL (SDM vol. 2A, IRET: at CPL 0 only)",
+		func(a *About, emu *Result, diff string, agrees bool) bool {
+			return a.Inst.Op == isa.IRET && a.Inst.OpSize == 4 && agrees && strings.Contains(diff, "esp ")
+		},
+	},
+	{
+		"far returns do not wrap a 16-bit stack pointer between pops (SDM vol. 1, 6.2.2)",
+		func(a *About, _ *Result, _ string, agrees bool) bool {
+			return (a.Inst.Op == isa.RET_FAR || a.Inst.Op == isa.IRET) && agrees && (a.Env == "vm86" || a.Env == "real")
+		},
+	},
+	{
 		"RET imm16 sign-extends its operand, which is a number of bytes (SDM vol. 2B, RET)",
 		func(a *About, _ *Result, diff string, _ bool) bool {
 			return (a.Inst.Op == isa.RET || a.Inst.Op == isa.RET_FAR) && a.Inst.Imm&0x8000 != 0 && strings.HasPrefix(diff, "esp")
@@ -132,16 +153,11 @@ var rulesBochs = []rule{
 	{
 		"the second part of an operand is at an offset that wraps at the address size, and a selector is read first: not specified",
 		func(a *About, emu *Result, _ string, _ bool) bool {
-			return (farPointerOp(a.Inst.Op) || farOp(a.Inst.Op) || twoPartOp(a.Inst.Op)) && a.Inst.HasMem() && emu.Error&^7 == 0 &&
+			return (farPointerOp(a.Inst.Op) || farOp(a.Inst.Op) || twoPartOp(a.Inst.Op)) && a.Inst.HasMem() &&
 				(emu.Vector == vectorGP || emu.Vector == vectorSS || emu.Vector == vectorPF)
 		},
 	},
-	{
-		"SGDT and SIDT write the limit before they find that the base faults (SDM vol. 3A, 6.5: faults restart)",
-		func(a *About, emu *Result, diff string, _ bool) bool {
-			return (a.Inst.Op == isa.SGDT || a.Inst.Op == isa.SIDT) && emu.Vector != vectorINT3 && diff == "memory"
-		},
-	},
+	partialStore,
 	{
 		"near CALL pushes before it finds the target beyond the limit (SDM vol. 2A, CALL: the check comes first)",
 		func(a *About, emu *Result, diff string, _ bool) bool {
@@ -185,6 +201,9 @@ func undefined(a *About, c *Case, emu *Result) string {
 	in := &a.Inst
 	if in.Op == isa.UD0 && emu.Vector == vectorGP {
 		return "not specified: whether UD0 has a ModRM byte, seen at the end of a segment (SDM vol. 2B, UD)"
+	}
+	if in.HasMem() && (emu.Vector == vectorGP || emu.Vector == vectorSS) && c.DS == selFlatData3 && in.AddrSize == 4 && (effective(c, in) > 0xfffffff0 || in.Op == isa.BT || in.Op == isa.BTS || in.Op == isa.BTR || in.Op == isa.BTC) {
+		return "not specified: accesses across 4 GiB in a flat segment (SDM vol. 3A, 5.3)"
 	}
 	if (in.Op == isa.SHLD || in.Op == isa.SHRD) && in.OpSize == 2 {
 		count := uint32(in.Imm)

@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	flagCases = flag.Int("cases", 10000, "how many generated cases")
+	flagCases = flag.Int("cases", 8000, "how many generated cases")
 	flagSeed  = flag.Uint64("seed", 1, "seed of the cases")
 	flagOne   = flag.Int("case", -1, "run only this case of the seed, and show memory")
 	flagShow  = flag.Int("show", 20, "how many differences to print")
@@ -34,11 +34,15 @@ func runCases(t *testing.T, e Emulator, cases []Case, dump bool) []Result {
 		return nil
 	}
 	const slice, maxLost = 5000, 30
-	begin, lost := time.Now(), 0
+	begin, lost, tried := time.Now(), 0, -1
+	timeout := 15 * time.Second
+	if e == (Bochs{}) {
+		timeout = time.Minute
+	}
 	var results []Result
 	for len(results) < len(cases) {
 		part := cases[len(results):][:min(slice, len(cases)-len(results))]
-		ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		out, err := e.Run(ctx, buildImage(part, template(*flagSeed), dump))
 		cancel()
 		r, bad := parseResults(out, len(part), dump)
@@ -49,6 +53,10 @@ func runCases(t *testing.T, e Emulator, cases []Case, dump bool) []Result {
 		if len(r) == len(part) {
 			t.Errorf("%s: %v", e.Name(), err)
 			break
+		}
+		if e != (QEMU{}) && tried != len(results) { // once more: the host may have been busy
+			tried = len(results)
+			continue
 		}
 		t.Logf("%s: lost case %d: %v: %v", e.Name(), len(results), cases[len(results)].String(), err)
 		results = append(results, Result{Vector: vectorLost})
@@ -77,5 +85,29 @@ func TestCases(t *testing.T) {
 		wg.Go(func() { results[i] = runCases(t, e, cases, dump) })
 	}
 	wg.Wait()
+	again(t, cases, about, &results)
 	compareAll(t, cases, about, results)
+}
+
+// again runs cases that differ in one reference only a second time, alone: QEMU, which checks no limits, may have written to where a
+// later case reads.
+func again(t *testing.T, cases []Case, about []About, results *[3][]Result) {
+	t.Helper()
+	const most = 20
+	n := 0
+	for i := range min(len(results[0]), len(results[1]), len(results[2])) {
+		q, b := differences(&about[i], &results[0][i], &results[1][i]), differences(&about[i], &results[0][i], &results[2][i])
+		if q == "" || b != "" || allowed(&cases[i], &about[i], &results[0][i], q, b, true) != "" {
+			continue
+		}
+		if n++; n > most {
+			t.Errorf("QEMU: more than %d cases differ", most)
+			return
+		}
+		for k, e := range []Emulator{Emu{}, QEMU{}, Bochs{}} {
+			if r := runCases(t, e, cases[i:][:1], false); len(r) == 1 {
+				results[k][i] = r[0]
+			}
+		}
+	}
 }

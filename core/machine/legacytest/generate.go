@@ -371,7 +371,7 @@ func (g *generator) prepare(e *environment, c *Case, in *isa.Inst, seg [6]uint16
 		case isa.KindMem:
 			hasMem = true
 			if in.Seg == isa.CS && (a.Access&isa.Write != 0 || farOp(in.Op)) && (e.kind == kindReal || e.kind == kindVM86) ||
-				in.Seg == isa.CS && (in.Op == isa.JMP_IND || in.Op == isa.CALL_IND) {
+				in.Seg == isa.CS && (in.Op == isa.JMP_IND || in.Op == isa.CALL_IND || farPointerOp(in.Op)) {
 				return false // would overwrite what later cases run into, or go there
 			}
 		case isa.KindStrSrc:

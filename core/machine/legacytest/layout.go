@@ -129,6 +129,9 @@ func parseResults(b []byte, n int, dump bool) ([]Result, error) {
 		for i := range r.Seg {
 			r.Seg[i] = le.Uint16(b[52+2*i:])
 		}
+		if r.Vector > 255 {
+			return results, fmt.Errorf("the output of case %d makes no sense: %q", len(results), b[:resultSize])
+		}
 		r.Hash, r.Tables = le.Uint32(b[64:]), le.Uint32(b[68:])
 		if r.dumped = dump; dump {
 			copy(r.Windows[:], b[resultSize:])

@@ -260,8 +260,11 @@ case:
 	js finished
 	; QEMU may have written to code: it checks no limits.
 	mov eax, 0xcccccccc
-	mov edi, 0x2fff0
-	mov ecx, 16 / 4
+	mov edi, 0x20000
+	mov ecx, 0x100 / 4
+	call refill
+	mov edi, 0x2ff00
+	mov ecx, 0x100 / 4
 	call refill
 	mov edi, 0x27f80
 	mov ecx, 0x280 / 4
