@@ -1,0 +1,115 @@
+package policy
+
+// Category is what the paper calls the redirectability of an instruction (III-B), within one scope.
+type Category uint8
+
+// Categories.
+const (
+	Unknown         Category = iota // U: not seen yet
+	Redirectable                    // R: every memory operand is the snapshot's
+	NonRedirectable                 // NR: every memory operand is local
+	SemiRedirectable                // Semi: one operand of each kind
+	BiRedirectable                  // Bi: now one, now the other, by execution context
+	Neutral                         // N: no memory operand
+)
+
+var categoryNames = [...]string{"U", "R", "NR", "Semi", "Bi", "N"}
+
+// String returns the paper's abbreviation.
+func (c Category) String() string {
+	if int(c) < len(categoryNames) {
+		return categoryNames[c]
+	}
+	return "?"
+}
+
+// Route says which machine's memory an operand means.
+type Route uint8
+
+// Routes.
+const (
+	Local    Route = iota // the trusted VM's
+	Snapshot              // the snapshot's
+)
+
+// Reason says why an operand was routed so, by the rules of DESIGN section 5.
+type Reason uint8
+
+// Reasons.
+const (
+	ByDefault  Reason = iota // rule 5: nothing speaks for the snapshot
+	ByUser                   // rule 1: user space
+	ByStack                  // rule 2: the current kernel stack
+	ByTaint                  // rule 3: the pointer part is tainted
+	ByRoot                   // rule 4: in a root of the scope
+	BySubtree                // a function subtree that stays local
+	ByHandler                // a handler's plan
+)
+
+var reasonNames = [...]string{"default", "user", "stack", "taint", "root", "subtree", "handler"}
+
+// String returns the reason in a word.
+func (r Reason) String() string {
+	if int(r) < len(reasonNames) {
+		return reasonNames[r]
+	}
+	return "?"
+}
+
+// Operand is a memory operand of an instruction.
+type Operand struct {
+	// Text is the operand in the disassembly's syntax, such as "[rax+0x10]"; "stack" for what PUSH, CALL and their kin
+	// touch without naming it.
+	Text        string
+	Size        int // bytes; 0 if it varies
+	Read, Write bool
+	// What was seen at the first execution in this scope and context.
+	Route  Route
+	Reason Reason
+}
+
+// Site is one instruction in one scope and execution context.
+type Site struct {
+	Scope string
+	// Address is where the instruction is in this run; Symbol and Offset say where in any run, with Module "" for the
+	// kernel itself.
+	Address uint64
+	Symbol  string
+	Offset  uint64
+	Module  string
+	Bytes   []byte
+	// Disassembly is in the Intel syntax of x86asm.
+	Disassembly string
+	Operands    []Operand
+	Category    Category
+	// Context are the return addresses from the system call's entry to here, innermost first, as symbol+offset.
+	Context []string
+}
+
+// WriteRule says what a store into the snapshot does. The file itself is never written.
+type WriteRule uint8
+
+// Write rules.
+const (
+	PrivateCopy WriteRule = iota // the run sees what it wrote
+	Discard                      // the store does nothing
+	Refuse                       // the run ends with a finding
+)
+
+// Plan is what happens at a site. The zero Plan leaves every operand where the rules of DESIGN section 5 put it.
+type Plan struct {
+	// Routes overrides the route of the operands, in the order of Site.Operands; nil leaves them.
+	Routes []Route
+	Writes WriteRule
+	// Elide skips the instruction.
+	Elide bool
+	// Frozen, if not nil, is what the instruction's load yields instead of memory, untainted.
+	Frozen *uint64
+	// Trap ends the run with a finding that names the site and says Trap.
+	Trap string
+}
+
+// Default reports whether p leaves the site as it is.
+func (p *Plan) Default() bool {
+	return p.Routes == nil && p.Writes == PrivateCopy && !p.Elide && p.Frozen == nil && p.Trap == ""
+}

@@ -1,0 +1,80 @@
+package policy
+
+// Policy is what a kernel policy says about one kernel. All names are symbols of that kernel; a name ending in '*' stands
+// for all symbols that begin so. A name that the kernel does not have is no error: kernels differ.
+type Policy struct {
+	Scopes []Scope
+	// Local are functions whose subtrees (the function and all that it calls) stay local: allocators, the dcache,
+	// scheduling, RCU, page faults, the console.
+	Local []string
+	// Elided are calls that are not made when their argument points into the snapshot: drops of references, frees, waits.
+	Elided []Elision
+	// Locks are functions that take a lock; one in the snapshot is set free before, since its holder will never run.
+	Locks []Lock
+	// Substitutes let some functions see something else of the snapshot in place of what is local.
+	Substitutes []Substitute
+	// Clocks are what a frozen time-stamp counter is taken from, the first that is there: the clock's last reading.
+	Clocks []Field
+	// Budget is the number of instructions after which a run ends with an error; 0 leaves it to emu.
+	Budget uint64
+}
+
+// Scope is a set of system calls in which kernel globals are redirected. A call belongs to the first scope that matches;
+// a call that matches none has no roots, but what is tainted is redirected there too.
+type Scope struct {
+	// Name is unique, such as "procfs".
+	Name string
+	// Syscalls are names without prefix, such as "read".
+	Syscalls []string
+	// Files restricts the scope to calls whose first argument is a descriptor of one of these: the name of a filesystem
+	// type ("proc", "sysfs", "cgroup2") or "socket:FAMILY" ("socket:netlink", "socket:inet"). Empty: any arguments.
+	Files []string
+	// Roots are the globals that are redirected.
+	Roots []Root
+	// FreezeClock says that the time-stamp counter reads as it did in the snapshot.
+	FreezeClock bool
+}
+
+// Root is a kernel global, or a part of one, that is redirected.
+type Root struct {
+	Symbol string
+	// Offset and Size are in bytes; Size 0 means up to the next symbol.
+	Offset, Size uint64
+	// PerCPU says that the symbol is a per-CPU variable: the trusted processor's copy becomes the snapshot's of its first
+	// processor. Copies of other processors are reached through __per_cpu_offset.
+	PerCPU bool
+}
+
+// Elision is a call that is not made if one of its arguments points into the snapshot.
+type Elision struct {
+	Function string
+	// Argument is 0 to 5, by the calling convention.
+	Argument int
+	// Always elides whatever the argument.
+	Always bool
+	// Return is what the caller sees in the result register.
+	Return uint64
+}
+
+// Lock is a function that takes a lock, to which an argument points.
+type Lock struct {
+	Function string
+	Argument int
+	// Size is how many bytes at the lock are zero when it is free, at Offset.
+	Offset, Size uint64
+}
+
+// Substitute makes a load of a local value yield one of the snapshot.
+type Substitute struct {
+	// Functions in which it holds, not what they call; empty means all.
+	Functions []string
+	// Local names the local global (per-CPU if PerCPU) that is loaded...
+	Local  string
+	PerCPU bool
+	// ...and Snapshot where the snapshot's value is found: the global's name, then fields and pointers to follow, as in
+	// "init_pid_ns.child_reaper" (struct fields by BTF; a pointer is followed with "->").
+	Snapshot string
+}
+
+// Field names a value in the snapshot, with the syntax of Substitute.Snapshot.
+type Field string
