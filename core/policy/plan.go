@@ -5,12 +5,12 @@ type Category uint8
 
 // Categories.
 const (
-	Unknown         Category = iota // U: not seen yet
-	Redirectable                    // R: every memory operand is the snapshot's
-	NonRedirectable                 // NR: every memory operand is local
-	SemiRedirectable                // Semi: one operand of each kind
-	BiRedirectable                  // Bi: now one, now the other, by execution context
-	Neutral                         // N: no memory operand
+	Unknown          Category = iota // U: not seen yet
+	Redirectable                     // R: every memory operand is the snapshot's
+	NonRedirectable                  // NR: every memory operand is local
+	SemiRedirectable                 // Semi: one operand of each kind
+	BiRedirectable                   // Bi: now one, now the other, by execution context
+	Neutral                          // N: no memory operand
 )
 
 var categoryNames = [...]string{"U", "R", "NR", "Semi", "Bi", "N"}
@@ -37,13 +37,13 @@ type Reason uint8
 
 // Reasons.
 const (
-	ByDefault  Reason = iota // rule 5: nothing speaks for the snapshot
-	ByUser                   // rule 1: user space
-	ByStack                  // rule 2: the current kernel stack
-	ByTaint                  // rule 3: the pointer part is tainted
-	ByRoot                   // rule 4: in a root of the scope
-	BySubtree                // a function subtree that stays local
-	ByHandler                // a handler's plan
+	ByDefault Reason = iota // rule 5: nothing speaks for the snapshot
+	ByUser                  // rule 1: user space
+	ByStack                 // rule 2: the current kernel stack
+	ByTaint                 // rule 3: the pointer part is tainted
+	ByRoot                  // rule 4: in a root of the scope
+	BySubtree               // a function subtree that stays local
+	ByHandler               // a handler's plan
 )
 
 var reasonNames = [...]string{"default", "user", "stack", "taint", "root", "subtree", "handler"}
