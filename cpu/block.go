@@ -39,6 +39,13 @@ type block struct {
 	otherIP uint64
 	alt     *block // same address, different key
 	page    *codePage
+
+	// For redirection: how each op is executed, what the function that begins here means, and what was seen of the block
+	// in the last context.
+	kinds      []opKind
+	hook       *Hook
+	record     *record
+	recordNode *callNode
 }
 
 // The jump cache remembers by RIP the blocks that were entered from other pages. It is a hint: what it finds counts only
@@ -277,6 +284,11 @@ func (c *CPU) build(p *codePage, la uint64) *block {
 		ops = append(ops, u)
 		if last || b.second != 0 || pos >= 4096 {
 			break
+		}
+	}
+	if r := c.redir; r != nil {
+		if h, ok := r.Hooks[la]; ok {
+			b.hook = &h
 		}
 	}
 	b.ops = ops

@@ -67,8 +67,9 @@ type CPU struct {
 	jumps      [jumpSize]jumpEntry
 	// pfnR and pfnW are the physical page numbers of the entries of tlbR and tlbW, for the taint engine.
 	pfnR, pfnW [tlbSize]uint64
-	track      *tracker // nil if taint is off
-	eventCode  bool     // the last event had an error code
+	track      *tracker     // nil if taint is off
+	redir      *redirection // nil if there is no other machine
+	eventCode  bool         // the last event had an error code
 
 	// seg is changed by setSegment only.
 	seg  [6]vcpu.Segment

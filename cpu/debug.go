@@ -86,6 +86,10 @@ func (c *CPU) debugChanged() {
 	for la := range d.breakpoints {
 		stopAt(la)
 	}
+	if r := c.redir; r != nil {
+		stopAt(r.Switch)
+		stopAt(r.Exit)
+	}
 	for i := range 4 {
 		if c.dr[7]>>(2*i)&3 == 0 {
 			continue
@@ -120,15 +124,15 @@ func (c *CPU) debugChanged() {
 	}
 }
 
-// mayCache reports whether the page of la may be entered into the TLB: it holds no data breakpoint, and alignment is
-// not checked.
+// mayCache reports whether the page of la may be entered into the TLB: it holds no data breakpoint, alignment is not
+// checked, and no operand is redirected (generation 0).
 func (c *CPU) mayCache(la uint64) bool {
 	for i := range c.debug.data {
 		if w := &c.debug.data[i]; la&^pageMask <= w.la+w.size-1 && w.la <= la|pageMask {
 			return false
 		}
 	}
-	return c.ctx>>52&3 != privUserAlign
+	return c.ctx>>52&3 != privUserAlign && c.ctx>>54 != 0
 }
 
 // watch reports an access to RAM to the data breakpoints. It is false if the instruction must be executed alone.
@@ -267,6 +271,15 @@ func (c *CPU) breakpoint() (exit vcpu.Exit, handled, done bool) {
 	if _, ok := c.debug.breakpoints[la]; ok && c.debug.resume != c.icount+1 {
 		c.debug.resume = c.icount + 1
 		return vcpu.Exit{Reason: vcpu.ExitBreakpoint, Address: la}, true, true
+	}
+	if r := c.redir; r != nil {
+		switch la {
+		case r.Switch:
+			c.switchedStacks()
+		case r.Exit:
+			delete(r.scopes, c.r[isa.RSP]&^(r.StackSize-1))
+			r.cur = nil
+		}
 	}
 	if c.debug.skip {
 		return exit, false, false

@@ -38,6 +38,8 @@ const (
 	stopDone
 	// stopTaint: the instruction reads tainted bytes in checking mode; it is executed again in tracking mode.
 	stopTaint
+	// stopRedirection: redirection cannot go on, see c.detail.
+	stopRedirection
 	// stopUnsupported: c.unsupported says what the emulator does not implement.
 	stopUnsupported
 )

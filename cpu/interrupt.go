@@ -14,6 +14,9 @@ func (c *CPU) deliverException() bool {
 	c.halted, c.stepping, c.debug.skip = false, false, false
 	c.pendingDB, c.debug.isHit = 0, false
 	c.alone = true
+	if c.redir != nil {
+		c.suspendScope(c.r[isa.RSP])
+	}
 	var ok bool
 	if c.track == nil {
 		ok = c.deliverAll(c.exc)
@@ -522,7 +525,13 @@ func (c *CPU) iretProtected(u *uop, st *stackRef) bool {
 		return c.returnToVM86(frame[0], uint16(frame[1]), frame[2], st)
 	}
 	c.unblockNMI()
-	return c.farReturn(uint16(frame[1]), frame[0], st, size, 0, true, frame[2])
+	if !c.farReturn(uint16(frame[1]), frame[0], st, size, 0, true, frame[2]) {
+		return false
+	}
+	if c.redir != nil {
+		c.returnedFromEvent()
+	}
+	return true
 }
 
 // returnToVM86 completes an IRET to virtual-8086 mode (SDM vol. 3B, 20.2.5).

@@ -164,7 +164,7 @@ func (c *CPU) probeWriteSlow(la, size uint64) bool {
 		if !c.alone {
 			page, _ := c.mem.Page(pa &^ pageMask)
 			cp := c.code.pages[pa>>12]
-			if page == nil || cp != nil && cp.covers(pa&pageMask, n) || !c.mayCache(la) {
+			if page == nil || cp != nil && cp.covers(pa&pageMask, n) || !c.mayCache(la) && c.ctx>>54 != 0 {
 				c.stop = stopAlone
 				return false
 			}

@@ -316,6 +316,19 @@ func (c *CPU) walk32(la uint64, w *walk) bool {
 // accessed and dirty bits if it is. Else the fault is raised.
 func (c *CPU) translate(la uint64, acc access) (pa uint64, ok bool) {
 	m := &c.mmu
+	if r := c.redir; r != nil && r.nroutes != 0 {
+		if pa, hit, ok := c.elsewhere(la, acc); hit {
+			if !ok {
+				if r.Unmapped != nil {
+					if err := r.Unmapped(c.r[isa.RegRIP], la); err != nil {
+						return 0, c.finding(err)
+					}
+				}
+				return 0, c.pageFault(la, c.faultBits(acc, false))
+			}
+			return pa, true
+		}
+	}
 	if m.mode == pagingOff {
 		return la & 0xffffffff, true
 	}

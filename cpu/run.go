@@ -56,7 +56,11 @@ func (c *CPU) Run(deadline uint64) vcpu.Exit {
 				continue
 			}
 		}
-		if exit, done := c.runBlock(b, limit); done {
+		if r := c.redir; r != nil && r.cur != nil {
+			if exit, done := c.runScoped(b, limit); done {
+				return exit
+			}
+		} else if exit, done := c.runBlock(b, limit); done {
 			return exit
 		}
 		if limit == 1 {
@@ -101,7 +105,7 @@ func (c *CPU) runBlock(b *block, limit uint64) (exit vcpu.Exit, done bool) {
 		}
 		c.icount += n
 		c.stats.BlocksExecuted++
-		if c.attention.Load() != 0 || c.icount >= c.until || limit != maxBlock {
+		if c.attention.Load() != 0 || c.icount >= c.until || limit != maxBlock || c.InScope() {
 			return exit, false
 		}
 		// Follow the chain inside the page. All blocks of a page are dropped together, so those that follow b are as valid
@@ -150,6 +154,9 @@ func (c *CPU) runPart(b *block, n uint64) (exit vcpu.Exit, done bool) {
 
 // single executes u without what may be fused with it.
 func (c *CPU) single(u *uop) bool {
+	if r := c.redir; r != nil && r.cur != nil {
+		return c.scopedSingle(u)
+	}
 	if c.tracking {
 		return c.trackSingle(u)
 	}
@@ -216,6 +223,9 @@ func (c *CPU) stopped(u *uop) (exit vcpu.Exit, done bool) {
 	}
 	if u != nil {
 		c.rip = c.start(u)
+	}
+	if why == stopRedirection {
+		return vcpu.Exit{Reason: vcpu.ExitRedirection, Address: c.rip, Detail: c.detail}, true
 	}
 	return vcpu.Exit{Reason: vcpu.ExitUnsupported, Detail: c.detail}, true
 }

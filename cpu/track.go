@@ -16,6 +16,8 @@ type TaintOptions struct {
 	// PointerPart lets sums (ADD, SUB, LEA) take the taint of their pointer part only, see taint.PointerPart. Without it
 	// any tainted byte taints the bytes above it.
 	PointerPart bool
+	// Space is that of the kernel; the zero value means taint.Upper(48).
+	Space taint.Space
 	// Observer, if not nil, is told of tainted addresses.
 	Observer TaintObserver
 }
@@ -42,6 +44,7 @@ type tracker struct {
 	shadow *taint.Shadow
 	regs   taint.Registers
 	opt    TaintOptions
+	space  taint.Space
 	// quiet is set while an event is delivered: its accesses are the processor's, and no load stops.
 	quiet bool
 
@@ -75,7 +78,10 @@ func (c *CPU) EnableTaint(opt *TaintOptions) {
 		c.track = nil
 		return
 	}
-	t := &tracker{opt: *opt}
+	t := &tracker{opt: *opt, space: opt.Space}
+	if t.space.Width == 0 {
+		t.space = taint.Upper(48)
+	}
 	t.shadow = taint.NewShadow(func(pfn uint64, tainted bool) {
 		if tainted && !c.tracking {
 			c.evict(pfn)
@@ -265,7 +271,12 @@ func (t *tracker) setGPR(r, size uint8, m taint.Mask) {
 
 // dataAddress finds the physical address of an operand without any side effect; ok is false where there is no RAM. Whether
 // the access is allowed, the instruction itself will find.
-func (c *CPU) dataAddress(la uint64) (pa uint64, ok bool) {
+func (c *CPU) dataAddress(la uint64, acc access) (pa uint64, ok bool) {
+	if r := c.redir; r != nil && r.nroutes != 0 {
+		if pa, hit, ok := c.elsewhere(la, acc); hit {
+			return pa, ok
+		}
+	}
 	i := la >> 12 & tlbMask
 	if c.tlbR[i].tag == la>>12|c.ctx {
 		return c.pfnR[i]<<12 | la&pageMask, true
@@ -283,7 +294,7 @@ func (c *CPU) dataAddress(la uint64) (pa uint64, ok bool) {
 
 // memTaint returns the taint of size bytes at a linear address.
 func (c *CPU) memTaint(la uint64, size int) taint.Mask {
-	pa, ok := c.dataAddress(la)
+	pa, ok := c.dataAddress(la, accessRead)
 	if !ok {
 		return taint.Clean
 	}
@@ -297,7 +308,7 @@ func (c *CPU) memTaint(la uint64, size int) taint.Mask {
 
 // setMemTaint notes the taint of size bytes, at most 64, at a linear address.
 func (c *CPU) setMemTaint(la uint64, size int, m taint.Mask) {
-	pa, ok := c.dataAddress(la)
+	pa, ok := c.dataAddress(la, accessWrite)
 	if !ok {
 		return
 	}
@@ -361,19 +372,17 @@ func (c *CPU) addressTaint(u *uop) (pointer, all taint.Mask) {
 	if all == 0 {
 		return 0, 0
 	}
-	return taint.PointerPart(c.addressBits(),
+	return c.track.space.PointerPart(
 		taint.Part{Value: c.r[u.Base&31], Taint: base},
 		taint.Part{Value: c.r[u.Index&31] << (u.Scale & 3), Taint: index},
 		taint.Part{Value: uint64(u.Disp)},
 		taint.Part{Value: segment, Taint: segmentTaint}), all
 }
 
-// addressBits is the number of bits of a linear address.
-func (c *CPU) addressBits() uint {
-	if c.cr4&cr4LA57 != 0 {
-		return 57
-	}
-	return 48
+// SetTaintSpace changes which numbers are addresses of the kernel (TaintOptions.Space), between Runs.
+func (c *CPU) SetTaintSpace(s taint.Space) {
+	c.track.space = s
+	c.dropAllCode()
 }
 
 // observe tells the observer that u uses a tainted address.

@@ -92,7 +92,7 @@ func (c *CPU) trackedForm(u *uop, form fastForm) handler {
 			return trackLEA
 		}
 	case isa.ADD, isa.SUB:
-		if c.track.opt.PointerPart && size == 8 {
+		if c.track.opt.PointerPart && int(size) == c.track.space.Width {
 			return byForm(form, trackSumRR, trackSumRI, nil, nil, nil)
 		}
 		fallthrough
@@ -407,7 +407,7 @@ func (c *CPU) trackSum(u *uop, vb uint64, ma, mb taint.Mask, same bool) bool {
 	}
 	r := m
 	if m != 0 {
-		r = taint.PointerPart(c.addressBits(), taint.Part{Value: c.r[a.Reg&31], Taint: ma}, taint.Part{Value: vb, Taint: mb})
+		r = c.track.space.PointerPart(taint.Part{Value: c.r[a.Reg&31], Taint: ma}, taint.Part{Value: vb, Taint: mb})
 	}
 	c.putReg(a, r)
 	c.track.regs.Flags = bit(m)

@@ -163,7 +163,7 @@ func (c *CPU) observeOperands(u *uop) {
 func (c *CPU) peek(la uint64, size uint8) (v uint64, ok bool) {
 	for i := range uint64(size) {
 		at := c.wrapLinear(la + i)
-		pa, ok := c.dataAddress(at)
+		pa, ok := c.dataAddress(at, accessRead)
 		if !ok {
 			return 0, false
 		}
@@ -338,12 +338,12 @@ func (c *CPU) followCarry(u *uop) {
 		}
 	}
 	r := taint.Carry(m, size)
-	if r != 0 && t.opt.PointerPart && size == 8 && (u.Op == isa.ADD || u.Op == isa.SUB) && u.Args[1].Kind != isa.KindNone {
+	if r != 0 && t.opt.PointerPart && size == t.space.Width && (u.Op == isa.ADD || u.Op == isa.SUB) && u.Args[1].Kind != isa.KindNone {
 		vb := c.peekOperand(u, 1)
 		if u.Op == isa.SUB {
 			vb = -vb
 		}
-		r = taint.PointerPart(c.addressBits(),
+		r = t.space.PointerPart(
 			taint.Part{Value: c.peekOperand(u, 0), Taint: c.taintOf(u, a)},
 			taint.Part{Value: vb, Taint: c.taintOf(u, u.Args[1])})
 	}
@@ -361,8 +361,8 @@ func (c *CPU) followAddress(u *uop) {
 		c.setTaint(u, u.Args[0], taint.Clean)
 		return
 	}
-	if c.track.opt.PointerPart && u.OpSize == 8 {
-		m = taint.PointerPart(c.addressBits(),
+	if c.track.opt.PointerPart && int(u.OpSize) == c.track.space.Width {
+		m = c.track.space.PointerPart(
 			taint.Part{Value: c.r[u.Base&31], Taint: base},
 			taint.Part{Value: c.r[u.Index&31] << (u.Scale & 3), Taint: index},
 			taint.Part{Value: uint64(u.Disp)})
@@ -797,6 +797,9 @@ func (c *CPU) commitString(u *uop) {
 		src.base = c.seg[u.Seg].Base
 	}
 	dst := stringSide{reg: s.rdi, addr: addr, size: size, down: down}
+	if u.Op == isa.MOVS || u.Op == isa.STOS || u.Op == isa.INS {
+		dst.acc = accessWrite
+	}
 	if c.mode != isa.Mode64 {
 		dst.base = c.seg[isa.ES].Base
 	}
@@ -829,6 +832,11 @@ func (c *CPU) commitString(u *uop) {
 		t.regs.GPR[isa.RCX] |= count.Spread(int(u.AddrSize))
 	}
 	if count != 0 {
+		// How far a pointer has moved is no part of where it points.
+		points := func(r uint8) bool { return t.opt.PointerPart && t.space.KernelAddress(c.r[r]) }
+		if points(isa.RSI) && points(isa.RDI) {
+			return
+		}
 		if u.Op != isa.STOS && u.Op != isa.SCAS && u.Op != isa.INS {
 			t.regs.GPR[isa.RSI] |= count.Spread(int(u.AddrSize))
 		}
@@ -842,6 +850,7 @@ func (c *CPU) commitString(u *uop) {
 type stringSide struct {
 	base, reg, addr, size uint64
 	down                  bool
+	acc                   access
 }
 
 // at is the linear address of element i.
@@ -858,7 +867,7 @@ func (s *stringSide) at(c *CPU, i uint64) uint64 {
 func (s *stringSide) run(c *CPU, i, n uint64) (pa, count uint64) {
 	la := s.at(c, i)
 	off := la & pageMask
-	pa, ok := c.dataAddress(la)
+	pa, ok := c.dataAddress(la, s.acc)
 	if !ok || off+s.size > 0x1000 {
 		return 0, 0
 	}

@@ -34,3 +34,6 @@ func (r *Registers) Tainted() bool {
 	}
 	return m|r.Flags|r.FPUStatus != 0
 }
+
+// Clear makes all registers clean.
+func (r *Registers) Clear() { *r = Registers{} }

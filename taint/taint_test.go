@@ -68,6 +68,7 @@ func TestShiftBeyondTheOperand(t *testing.T) {
 }
 
 func TestPointerPart(t *testing.T) {
+	space := Upper(48)
 	const direct, image = 0xffff888000001000, 0xffffffff81000000
 	for _, c := range []struct {
 		name  string
@@ -84,7 +85,7 @@ func TestPointerPart(t *testing.T) {
 		{"small negative offset is no address", []Part{{direct, 0}, {^uint64(0) - 7, 0xff}}, 0},
 		{"nothing tainted", []Part{{direct, 0}, {8, 0}}, 0},
 	} {
-		if got := PointerPart(48, c.parts...); got != c.want {
+		if got := space.PointerPart(c.parts...); got != c.want {
 			t.Errorf("%s: %#x, want %#x", c.name, got, c.want)
 		}
 	}

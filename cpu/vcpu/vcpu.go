@@ -60,13 +60,14 @@ const (
 	ExitBreakpoint                    // a debugger's breakpoint is at RIP (before it executes)
 	ExitWatchpoint                    // a debugger's watchpoint was hit by the instruction before RIP
 	ExitUnsupported                   // an instruction or state that the CPU does not implement: see Detail
+	ExitRedirection                   // redirection cannot go on at Address: see Detail
 )
 
 // Exit is why and where a vCPU stopped.
 type Exit struct {
 	Reason  ExitReason
-	Address uint64 // of the breakpoint or watchpoint
-	Detail  string // for ExitShutdown and ExitUnsupported: what happened, with the bytes of the instruction
+	Address uint64 // of the breakpoint or watchpoint, or of the instruction
+	Detail  string // for ExitShutdown, ExitUnsupported and ExitRedirection: what happened
 }
 
 // Segment is a segment register with its hidden part (SDM vol. 3A, 3.4.3). Attr has the layout of bits 40-55 of a

@@ -1,0 +1,537 @@
+package cpu
+
+import (
+	"github.com/hybridbridge/emu/cpu/isa"
+	"github.com/hybridbridge/emu/cpu/vcpu"
+	"github.com/hybridbridge/emu/taint"
+)
+
+// opKind says how an instruction is executed in a scope.
+type opKind uint8
+
+const (
+	opPlain  opKind = iota // no memory operand but the stack
+	opMemory               // what ModRM names
+	opString
+	opBranch // indirect, by a register or by what is on the stack
+	opClock  // RDTSC
+)
+
+// kindOf classifies an instruction.
+func kindOf(u *uop) opKind {
+	switch u.Op {
+	case isa.MOVS, isa.STOS, isa.LODS, isa.CMPS, isa.SCAS:
+		return opString
+	case isa.RET:
+		return opBranch
+	case isa.JMP_IND, isa.CALL_IND:
+		if !u.HasMem() {
+			return opBranch
+		}
+	case isa.RDTSC, isa.RDTSCP:
+		return opClock
+	case isa.LEA, isa.NOP, isa.INVLPG:
+		return opPlain
+	}
+	if u.HasMem() {
+		return opMemory
+	}
+	return opPlain
+}
+
+// runScoped executes b, or the first limit instructions of it, in the current scope.
+func (c *CPU) runScoped(b *block, limit uint64) (exit vcpu.Exit, done bool) {
+	r := c.redir
+	s := r.cur
+	sp := c.r[isa.RSP]
+	if s.blind != 0 && sp > s.blind && s.onStack(sp) {
+		s.blind = 0
+	}
+	if sp > s.top && s.onStack(sp) {
+		c.endScope()
+		return c.runBlock(b, limit)
+	}
+	if b.hook != nil {
+		skipped, err := c.enterHook(b.hook)
+		if err != nil {
+			return vcpu.Exit{Reason: vcpu.ExitRedirection, Address: c.rip, Detail: err.Error()}, true
+		}
+		if skipped {
+			c.icount++
+			return exit, false
+		}
+	}
+	n := uint64(len(b.ops))
+	base := c.rip
+	c.branches[c.branch&(branchCount-1)] = base
+	c.branch++
+	c.r[isa.RegRIP] = base
+	part := min(n, limit, c.until-c.icount)
+	whole := part == n
+	steps := b.steps
+	c.rip = c.wrapIP(base + uint64(b.size))
+	if !whole {
+		steps = part
+		c.rip = c.wrapIP(base + uint64(b.ops[part-1].end))
+	}
+	if b.kinds == nil {
+		b.kinds = make([]opKind, n)
+		for i := range b.ops {
+			b.kinds[i] = kindOf(&b.ops[i])
+		}
+	}
+	if b.tracked == nil {
+		c.buildTracked(b)
+	}
+	r.rec = s.record(b, base)
+	for i := range steps {
+		u := &b.ops[i]
+		run := u.exec
+		switch {
+		case c.tracking && whole:
+			run = b.tracked[i]
+		case c.tracking:
+			run = trackSingle
+		case !whole && u.fused:
+			run = c.table[u.Op]
+		}
+		if !c.scopedStep(s, u, b.kinds[i], run) {
+			c.icount += uint64(u.index)
+			r.stats.Instructions += uint64(u.index)
+			return c.stopped(u)
+		}
+	}
+	if whole && steps < n { // the branch of a fused pair
+		r.rec.ops[n-1].executed = true
+	}
+	c.icount += part
+	r.stats.Instructions += part
+	c.stats.BlocksExecuted++
+	if r.cur != s {
+		return exit, false
+	}
+	if last := &b.ops[n-1]; whole {
+		switch last.Op {
+		case isa.CALL, isa.CALL_IND:
+			s.called(c.r[isa.RSP], c.next(last))
+		case isa.RET:
+			c.returnedTo(s)
+		}
+	}
+	if c.tracking {
+		if t := c.track; func() bool { t.blocks++; return t.blocks%blocksPerLook == 0 }() && !t.regs.Tainted() {
+			c.stopTracking()
+		}
+	}
+	return exit, false
+}
+
+func trackSingle(c *CPU, u *uop) bool { return c.trackSingle(u) }
+
+// scopedSingle is single within a scope.
+func (c *CPU) scopedSingle(u *uop) bool {
+	run := u.exec
+	switch {
+	case c.tracking:
+		run = trackSingle
+	case u.fused:
+		run = c.table[u.Op]
+	}
+	return c.scopedStep(c.redir.cur, u, kindOf(u), run)
+}
+
+// record finds what was seen of a block in the present context.
+func (s *activeScope) record(b *block, rip uint64) *record {
+	if b.record != nil && b.recordNode == s.node {
+		return b.record
+	}
+	n := s.node
+	rec := n.records[b]
+	if rec == nil {
+		rec = &record{block: b, rip: rip, ops: make([]seen, len(b.ops))}
+		if n.records == nil {
+			n.records = map[*block]*record{}
+		}
+		n.records[b] = rec
+	}
+	b.record, b.recordNode = rec, n
+	return rec
+}
+
+// called notes a call that has put its return address at sp.
+func (s *activeScope) called(sp, ret uint64) {
+	s.frames = append(s.frames, callFrame{sp: sp, node: s.node})
+	n := s.node.children[ret]
+	if n == nil {
+		n = &callNode{parent: s.node, ret: ret}
+		if s.node.children == nil {
+			s.node.children = map[uint64]*callNode{}
+		}
+		s.node.children[ret] = n
+	}
+	s.node = n
+}
+
+// returnedTo notes that a call has returned: its return address is no longer on the stack.
+func (c *CPU) returnedTo(s *activeScope) {
+	sp := c.r[isa.RSP]
+	for len(s.frames) > 0 && s.frames[len(s.frames)-1].sp < sp {
+		s.node = s.frames[len(s.frames)-1].node
+		s.frames = s.frames[:len(s.frames)-1]
+	}
+}
+
+// scopedStep executes one instruction by run.
+func (c *CPU) scopedStep(s *activeScope, u *uop, kind opKind, run handler) bool {
+	rec := &c.redir.rec.ops[u.index]
+	rec.executed = true
+	switch kind {
+	case opMemory:
+		return c.scopedMemory(s, u, rec, run)
+	case opString:
+		return c.scopedString(s, u, rec, run)
+	case opBranch:
+		if c.tracking {
+			return c.scopedBranch(u, run)
+		}
+	case opClock:
+		if s.Frozen {
+			c.setEDXEAX(s.TSC)
+			if u.Op == isa.RDTSCP {
+				c.r[isa.RCX] = c.msr.TSCAux
+				c.track.regs.GPR[isa.RCX] = taint.Clean
+			}
+			c.track.regs.GPR[isa.RAX], c.track.regs.GPR[isa.RDX] = taint.Clean, taint.Clean
+			return true
+		}
+	}
+	return run(c, u)
+}
+
+// scopedMemory executes an instruction with a memory operand.
+func (c *CPU) scopedMemory(s *activeScope, u *uop, rec *seen, run handler) bool {
+	var a *isa.Operand
+	for i := range u.Args {
+		if u.Args[i].Kind == isa.KindMem {
+			a = &u.Args[i]
+		}
+	}
+	if a == nil || a.Access == 0 {
+		return run(c, u)
+	}
+	la, ok := c.operandAddress(u, a.Size)
+	if !ok {
+		return run(c, u)
+	}
+	rt, why := c.routeOperand(s, u, la, max(uint64(a.Size), 1))
+	rec.operands[0] |= why
+	if u.Op == isa.PUSH || u.Op == isa.POP || u.Op == isa.CALL_IND {
+		rec.operands[1] |= ByStack
+	}
+	if !why.Other() {
+		if c.tracking && branches(u) && c.memTaint(la, int(u.OpSize)) != 0 {
+			return run(c, u) && c.checkBranch(u)
+		}
+		if !run(c, u) {
+			return false
+		}
+		if why == ByUser && a.Access&isa.Write != 0 && c.tracking {
+			c.clearTaint(la, uint64(a.Size))
+		}
+		return true
+	}
+	r := c.redir
+	rt.read, rt.write = true, true
+	r.routes[0], r.nroutes = rt, 1
+	return c.routed(s, u, rec, run)
+}
+
+// routed executes an instruction of which an operand goes to the other machine, as r.routes says.
+func (c *CPU) routed(s *activeScope, u *uop, rec *seen, run handler) (ok bool) {
+	r := c.redir
+	if !c.tracking {
+		// What it loads is tainted.
+		c.startTracking()
+		run = trackSingle
+	}
+	if !rec.planned && r.Plan != nil {
+		if !c.askPlan(s, u, rec) {
+			r.nroutes = 0
+			return false
+		}
+	}
+	if p := rec.plan; p != nil {
+		switch {
+		case p.Elide:
+			r.nroutes = 0
+			return true
+		case p.Local[0] || p.Local[1]:
+			kept := 0
+			for i, rt := range r.routes[:r.nroutes] {
+				if !p.Local[i] {
+					r.routes[kept] = rt
+					kept++
+				}
+			}
+			if r.nroutes = kept; kept == 0 {
+				return run(c, u)
+			}
+		}
+	}
+	r.stats.Routed++
+	ctx := c.ctx
+	c.ctx = ctx & (3 << 52) // generation 0, which no translation has
+	tainted := branches(u) && c.memTaint(r.routes[0].lo, int(u.OpSize)) != 0
+	ok = run(c, u)
+	if c.ctx == ctx&(3<<52) {
+		c.ctx = ctx
+	}
+	r.nroutes = 0
+	if ok {
+		if p := rec.plan; p != nil && p.Frozen {
+			c.freeze(u, p.Value)
+		}
+		if tainted {
+			return c.checkBranch(u)
+		}
+	}
+	return ok
+}
+
+// branches reports whether u is an indirect branch.
+func branches(u *uop) bool { return u.Op == isa.JMP_IND || u.Op == isa.CALL_IND }
+
+// freeze gives the register that u has loaded a value of its own.
+func (c *CPU) freeze(u *uop, v uint64) {
+	for i := range u.Args {
+		if a := &u.Args[i]; a.Kind == isa.KindReg && a.Access&isa.Write != 0 {
+			c.setReg(a.Reg, a.Size, v)
+			c.track.regs.GPR[a.Reg] = taint.Clean
+		}
+	}
+}
+
+// askPlan asks once what to do with u here.
+func (c *CPU) askPlan(s *activeScope, u *uop, rec *seen) bool {
+	r := c.redir
+	r.stats.Plans++
+	p, err := r.Plan(Touch{
+		Scope: s.ID, RIP: c.start(u), Inst: &u.Inst, Context: s.node.path(), Operands: rec.operands,
+	})
+	if err != nil {
+		return c.finding(err)
+	}
+	rec.planned = true
+	if p != (Plan{}) {
+		rec.plan = &p
+	}
+	return true
+}
+
+// finding ends the run.
+func (c *CPU) finding(err error) bool {
+	c.detail = err.Error()
+	c.stop = stopRedirection
+	return false
+}
+
+// scopedString executes a string instruction.
+func (c *CPU) scopedString(s *activeScope, u *uop, rec *seen, run handler) bool {
+	r := c.redir
+	size := uint64(u.elementSize())
+	count := uint64(1)
+	if u.Prefix&(isa.PrefixRep|isa.PrefixRepne) != 0 {
+		if count = c.reg(isa.RCX, u.AddrSize); count == 0 {
+			return run(c, u)
+		}
+		count = min(count, 1<<32/size)
+	}
+	r.nroutes = 0
+	other := false
+	span := func(reg, seg uint8, i int, write bool) (lo uint64, why Reasons) {
+		la := c.reg(reg, u.AddrSize)
+		if c.mode != isa.Mode64 || seg >= isa.FS {
+			la = c.wrapLinear(la + c.seg[seg].Base)
+		}
+		lo = la
+		if c.flags&FlagDF != 0 {
+			lo = la - (count-1)*size
+		}
+		rt, why := c.routeAddress(s, c.track.regs.GPR[reg], seg, la, lo, count*size)
+		rec.operands[i] |= why
+		if why.Other() {
+			other = true
+			rt.read, rt.write = !write, write
+			r.routes[r.nroutes] = rt
+			r.nroutes++
+		}
+		return lo, why
+	}
+	var dst uint64
+	var to Reasons
+	if u.Op == isa.MOVS || u.Op == isa.LODS || u.Op == isa.CMPS {
+		span(isa.RSI, u.Seg, 0, false)
+	}
+	if u.Op != isa.LODS {
+		dst, to = span(isa.RDI, isa.ES, 1, u.Op == isa.MOVS || u.Op == isa.STOS)
+	}
+	var ok bool
+	if other {
+		ok = c.routed(s, u, rec, run)
+	} else {
+		ok = run(c, u)
+	}
+	if to == ByUser && c.tracking && (u.Op == isa.MOVS || u.Op == isa.STOS) && c.flags&FlagDF == 0 {
+		if n := c.reg(isa.RDI, u.AddrSize) - dst; n <= count*size {
+			c.clearTaint(dst, n)
+		}
+	}
+	return ok
+}
+
+// scopedBranch executes an indirect branch by a register or by what is on the stack.
+func (c *CPU) scopedBranch(u *uop, run handler) bool {
+	var m taint.Mask
+	if u.Op == isa.RET {
+		m = c.memTaint(c.stackTop(0), int(u.OpSize))
+	} else {
+		m = c.taintOf(u, u.Args[0])
+	}
+	if !run(c, u) {
+		return false
+	}
+	if m != 0 {
+		return c.checkBranch(u)
+	}
+	return true
+}
+
+// checkBranch lets the other side decide where a branch goes whose target came out of the other machine: c.rip is the
+// target, and the branch has executed.
+func (c *CPU) checkBranch(u *uop) bool {
+	r := c.redir
+	r.stats.Branches++
+	if r.Branch == nil {
+		return true
+	}
+	to, err := r.Branch(c.start(u), c.rip)
+	if err != nil {
+		return c.finding(err)
+	}
+	c.rip = to
+	return true
+}
+
+// clearTaint makes bytes at a linear address clean.
+func (c *CPU) clearTaint(la, size uint64) {
+	for size > 0 {
+		n := min(size, 0x1000-la&pageMask)
+		if pa, ok := c.dataAddress(la, accessWrite); ok && c.track.shadow.PageTainted(pa>>12) {
+			c.track.shadow.Clear(pa, n)
+		}
+		la, size = la+n, size-n
+	}
+}
+
+// routeOperand decides which machine the memory operand of u means.
+func (c *CPU) routeOperand(s *activeScope, u *uop, la, size uint64) (route, Reasons) {
+	if la < c.redir.User {
+		return route{}, ByUser
+	}
+	var pointer taint.Mask
+	if c.tracking {
+		pointer, _ = c.addressTaint(u)
+	}
+	return c.routeAddress(s, pointer, u.Seg, la, la, size)
+}
+
+// routeAddress decides which machine size bytes from lo on mean, for an operand with a pointer of taint m at la (DESIGN
+// section 5).
+func (c *CPU) routeAddress(s *activeScope, m taint.Mask, seg uint8, la, lo, size uint64) (route, Reasons) {
+	r := c.redir
+	rt := route{lo: lo, hi: lo + size}
+	perCPU := seg == isa.GS && c.mode == isa.Mode64 || seg == isa.FS && c.mode == isa.Mode32
+	switch {
+	case la < r.User && !perCPU:
+		return rt, ByUser
+	case s.onStack(la):
+		return rt, ByStack
+	case s.blind != 0:
+		return rt, BySubtree
+	}
+	if len(s.Substitutes) != 0 {
+		if pa, ok := c.substitute(s, la, perCPU, c.seg[seg].Base); ok {
+			rt.fixed, rt.to = true, pa
+			return rt, BySubstitute
+		}
+	}
+	if perCPU {
+		off := la - c.seg[seg].Base
+		if m != 0 {
+			rt.to = r.PerCPU - c.seg[seg].Base
+			return rt, ByTaint
+		}
+		for _, root := range s.PerCPURoots {
+			if off >= root.Lo && off < root.Hi {
+				rt.to = r.PerCPU - c.seg[seg].Base
+				return rt, ByRoot
+			}
+		}
+		return rt, ByDefault
+	}
+	if m != 0 {
+		return rt, ByTaint
+	}
+	if _, ok := s.rootPages[la>>12]; ok {
+		for _, root := range s.Roots {
+			if la >= root.Lo && la < root.Hi {
+				return rt, ByRoot
+			}
+		}
+	}
+	return rt, ByDefault
+}
+
+// substitute finds what a load of local memory is to yield instead.
+func (c *CPU) substitute(s *activeScope, la uint64, perCPU bool, base uint64) (pa uint64, ok bool) {
+	for i := range s.Substitutes {
+		sub := &s.Substitutes[i]
+		at := la
+		if sub.PerCPU {
+			if !perCPU {
+				continue
+			}
+			at -= base
+		}
+		if at < sub.Lo || at >= sub.Hi {
+			continue
+		}
+		rip := c.redir.rec.rip
+		for _, code := range sub.Code {
+			if rip >= code.Lo && rip < code.Hi {
+				return sub.PA + at - sub.Lo, true
+			}
+		}
+		if sub.Code == nil {
+			return sub.PA + at - sub.Lo, true
+		}
+	}
+	return 0, false
+}
+
+// elsewhere is translate for linear addresses that have a route. hit says that la has one.
+func (c *CPU) elsewhere(la uint64, acc access) (pa uint64, hit, ok bool) {
+	r := c.redir
+	for i := range r.routes[:r.nroutes] {
+		rt := &r.routes[i]
+		if la < rt.lo || la >= rt.hi || acc == accessWrite && !rt.write || acc == accessRead && !rt.read {
+			continue
+		}
+		if rt.fixed {
+			return rt.to + la - rt.lo, true, true
+		}
+		pa, ok = r.Translate(la + rt.to)
+		return pa, true, ok
+	}
+	return 0, false, false
+}
