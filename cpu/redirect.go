@@ -403,14 +403,13 @@ func (c *CPU) argument(n int) (uint64, taint.Mask) {
 func (c *CPU) enterHook(h *Hook) (skipped bool, err error) {
 	r := c.redir
 	s := r.cur
-	if s.blind != 0 {
-		return false, nil
-	}
 	v, m := c.argument(h.Argument)
 	points := m != 0 && v >= r.User
 	switch h.Kind {
 	case HookLocal:
-		s.blind = c.r[isa.RSP]
+		if s.blind == 0 {
+			s.blind = c.r[isa.RSP]
+		}
 	case HookElide:
 		if !points && !h.Always {
 			return false, nil

@@ -57,8 +57,14 @@ type Config struct {
 	CPU cpu.Config
 	// Taint switches taint on.
 	Taint *cpu.TaintOptions
-	Log   hclog.Logger
+	// Beyond, if not nil, has memory at physical addresses from BeyondBase on, which the guest's page tables cannot reach:
+	// another machine's, for redirection.
+	Beyond func(pa uint64) *[4096]byte
+	Log    hclog.Logger
 }
+
+// BeyondBase is the first physical address that is served by Config.Beyond: that after MAXPHYADDR.
+const BeyondBase = 1 << 40
 
 // Reason says why a run ended.
 type Reason int
@@ -78,12 +84,13 @@ const (
 	Idle                      // the guest waits for input that will never come
 	Stepped                   // Step has executed one instruction
 	Killed                    // a debugger asked for the end
+	Redirection               // redirection cannot go on: see Detail
 )
 
 var reasonNames = [...]string{
 	"power-off", "reset", "triple fault", "debug exit", "halted for good", "instruction budget spent", "interrupted",
 	"breakpoint", "unsupported", "text on the console", "idle without an event to come", "one instruction executed",
-	"ended by the debugger",
+	"ended by the debugger", "redirection cannot go on",
 }
 
 // String returns the reason in words.
@@ -164,7 +171,7 @@ func assemble(cfg Config) (*Machine, error) {
 	m := &Machine{cfg: cfg, log: cfg.Log, mem: mem, bus: newBus(), wakeup: make(chan struct{}, 1)}
 	m.queue = clock.NewQueue(m.Now, m.timerSet)
 	c := cfg.CPU
-	c.Memory, c.Platform, c.Seed = ram{mem}, m, cfg.Seed
+	c.Memory, c.Platform, c.Seed = ram{mem, cfg.Beyond}, m, cfg.Seed
 	m.cpu = cpu.New(c)
 	if cfg.Taint != nil {
 		m.cpu.EnableTaint(cfg.Taint)
@@ -374,6 +381,8 @@ func (m *Machine) run(ctx context.Context, budget uint64, step bool) Outcome {
 				continue
 			}
 			return Outcome{Reason: Breakpoint, Exit: exit}
+		case vcpu.ExitRedirection:
+			return Outcome{Reason: Redirection, Exit: exit, Detail: exit.Detail}
 		default:
 			return Outcome{Reason: Unsupported, Exit: exit, Detail: exit.Detail}
 		}
@@ -468,10 +477,16 @@ func (m *Machine) catchUp() {
 }
 
 // ram adapts memory to the CPU.
-type ram struct{ *memory.Memory }
+type ram struct {
+	*memory.Memory
+	beyond func(pa uint64) *[4096]byte
+}
 
 // Page implements cpu.Memory.
 func (r ram) Page(pa uint64) (*[4096]byte, bool) {
+	if pa >= BeyondBase && r.beyond != nil {
+		return r.beyond(pa), true
+	}
 	if p := r.Memory.Page(pa); p != nil {
 		return p, true
 	}

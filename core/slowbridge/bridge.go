@@ -1,0 +1,220 @@
+package slowbridge
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/hybridbridge/emu/core/machine"
+	"github.com/hybridbridge/emu/core/policy"
+	"github.com/hybridbridge/emu/core/symbols"
+	"github.com/hybridbridge/emu/cpu"
+	"github.com/hybridbridge/emu/snapshots/linux"
+	"github.com/hybridbridge/emu/taint"
+)
+
+// ErrFinding is wrapped by errors about a snapshot that redirection can't follow any further: a function pointer that
+// leads out of the trusted kernel's text, memory that is not there.
+var ErrFinding = errors.New("finding")
+
+// Config is what a Bridge joins.
+type Config struct {
+	// Machine is the trusted VM, restored, with taint on and Memory.Page as its Config.Beyond.
+	Machine *machine.Machine
+	Memory  *Memory
+	// Kernel is what is in the snapshot.
+	Kernel *linux.Kernel
+	// Symbols are those of the trusted kernel, where it runs, with its modules; BTF are its types.
+	Symbols *symbols.Table
+	BTF     []byte
+	Policy  policy.Policy
+	// Plans, if not nil, is asked about instructions that touch the snapshot.
+	Plans func([]policy.Site) ([]policy.Plan, error)
+	// Trace, if not nil, is called at each system call.
+	Trace func(syscall, scope string)
+	Log   hclog.Logger
+}
+
+// Bridge lets system calls of the trusted VM see the snapshot. It belongs to the goroutine that runs the machine.
+type Bridge struct {
+	machine *machine.Machine
+	log     hclog.Logger
+	mem     *Memory
+	space   *space
+	kernel  *linux.Kernel
+	symbols *symbols.Table
+	names   *names
+	types   *types
+	policy  policy.Policy
+	plans   func([]policy.Site) ([]policy.Plan, error)
+	trace   func(name, scope string, regs uint64)
+
+	entry       entry
+	files       files
+	entries     map[uint64]bool // addresses of the entry functions
+	deaths      map[uint64]string
+	scopes      map[scopeKey]cpu.Scope
+	substitutes []cpu.Substitute
+	frozen      bool
+	tsc         uint64
+	text        [][2]uint64
+}
+
+type scopeKey struct{ scope, syscall string }
+
+// New connects a trusted VM with a snapshot.
+func New(cfg Config) (*Bridge, error) {
+	b := &Bridge{
+		machine: cfg.Machine, log: cfg.Log, mem: cfg.Memory, kernel: cfg.Kernel, symbols: cfg.Symbols, policy: cfg.Policy,
+		plans: cfg.Plans, scopes: map[scopeKey]cpu.Scope{}, entries: map[uint64]bool{}, deaths: map[uint64]string{},
+	}
+	if b.log == nil {
+		b.log = hclog.NewNullLogger()
+	}
+	if cfg.Trace != nil {
+		b.trace = func(name, scope string, _ uint64) { cfg.Trace(name, scope) }
+	}
+	c := b.machine.CPU()
+	if c.Shadow() == nil {
+		return nil, errors.New("slowbridge: the machine was built without taint")
+	}
+	b.mem.shadow = c.Shadow()
+	word := uint64(8)
+	if !b.kernel.Form.Wide() {
+		word = 4
+	}
+	var err error
+	if b.types, err = newTypes(cfg.BTF, word); err != nil {
+		return nil, err
+	}
+	b.space = newSpace(b.kernel, b.mem)
+	b.names = newNames(b.symbols)
+	if err := errors.Join(b.readCalls(), b.findFields(), b.makeSubstitutes(&cfg.Policy)); err != nil {
+		return nil, err
+	}
+	for _, f := range b.policy.Clocks {
+		if b.tsc, err = b.evaluate(f); err == nil {
+			b.frozen = true
+			break
+		}
+	}
+	if len(b.policy.Clocks) > 0 && !b.frozen {
+		return nil, fmt.Errorf("the clock: %w", err)
+	}
+	b.findText()
+	c.SetTaintSpace(b.addresses())
+	r, err := b.redirection()
+	if err != nil {
+		return nil, err
+	}
+	c.EnableRedirection(r)
+	for _, f := range entryFunctions {
+		for _, s := range b.names.byName[f] {
+			b.entries[s.Address] = true
+			c.AddBreakpoint(s.Address)
+		}
+	}
+	for _, f := range []string{"oops_begin", "panic"} {
+		if a, ok := b.symbols.Address(f); ok {
+			b.deaths[a] = f
+			c.AddBreakpoint(a)
+		}
+	}
+	return b, nil
+}
+
+// addresses says which numbers are addresses of this kernel.
+func (b *Bridge) addresses() taint.Space {
+	var s taint.Space
+	switch {
+	case b.types.word == 4:
+		s = taint.Above(0xc0000000)
+		s.Origins = []uint64{0xc0000000}
+	case b.kernel.Form == linux.Level5:
+		s = taint.Upper(57)
+	default:
+		s = taint.Upper(48)
+	}
+	for _, o := range []uint64{b.kernel.PageOffset, b.kernel.VmemmapBase} {
+		if o != 0 {
+			s.Origins = append(s.Origins, o)
+		}
+	}
+	return s
+}
+
+// redirection is what the CPU needs to know.
+func (b *Bridge) redirection() (*cpu.Redirection, error) {
+	r := &cpu.Redirection{
+		Translate: b.space.translate, Branch: b.branch, Unmapped: b.unmapped,
+		Hooks: b.hooks(&b.policy), StackSize: 16 << 10, User: 1 << 63,
+	}
+	if b.types.word == 4 {
+		r.StackSize, r.User = 8<<10, 0xc0000000
+	}
+	offsets, ok := b.symbols.Address("__per_cpu_offset")
+	if ok {
+		r.PerCPU, ok = b.word(offsets)
+	}
+	if !ok {
+		return nil, errors.New("the snapshot's __per_cpu_offset cannot be read")
+	}
+	r.Switch, _ = b.symbols.Address("__switch_to")
+	r.Exit, _ = b.symbols.Address("do_task_dead")
+	if b.plans != nil {
+		r.Plan = b.plan
+	}
+	return r, nil
+}
+
+// findText finds what may be executed.
+func (b *Bridge) findText() {
+	for _, pair := range [][2]string{{"_stext", "_etext"}, {"_text", "_etext"}} {
+		lo, ok1 := b.symbols.Address(pair[0])
+		hi, ok2 := b.symbols.Address(pair[1])
+		if ok1 && ok2 {
+			b.text = append(b.text, [2]uint64{lo, hi})
+		}
+	}
+}
+
+// branch lets a branch whose target came from the snapshot lead to the entry of a function of the trusted kernel only.
+func (b *Bridge) branch(site, target uint64) (uint64, error) {
+	sym, off, ok := b.symbols.Lookup(target)
+	for _, t := range b.text {
+		if target >= t[0] && target < t[1] && ok && off == 0 && isCode(sym) {
+			return target, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: at %s the snapshot gives a function pointer to %s (%#x), which is no function of the trusted kernel; "+
+		"nothing of the snapshot is ever executed", ErrFinding, b.symbols.Format(site), b.symbols.Format(target), target)
+}
+
+func (b *Bridge) unmapped(site, la uint64) error {
+	return fmt.Errorf("%w: at %s the snapshot leads to %#x, where it has no memory", ErrFinding, b.symbols.Format(site), la)
+}
+
+// Outcome deals with the ends of machine.Run that are the bridge's. handled says that the machine is to run on.
+func (b *Bridge) Outcome(o machine.Outcome) (handled bool, err error) {
+	switch o.Reason {
+	case machine.Breakpoint:
+		if b.entries[o.Exit.Address] {
+			return true, b.enter()
+		}
+		if f, ok := b.deaths[o.Exit.Address]; ok {
+			return false, fmt.Errorf("%w: the trusted kernel fails (%s) at\n%s", ErrFinding, f, b.machine.Describe(b.symbols))
+		}
+	case machine.Redirection:
+		if b.mem.err != nil {
+			return false, b.mem.err
+		}
+		return false, fmt.Errorf("%w (at %s)", errors.New(o.Detail), b.symbols.Format(o.Exit.Address))
+	}
+	return false, nil
+}
+
+// plan asks the handlers.
+func (b *Bridge) plan(t cpu.Touch) (cpu.Plan, error) {
+	return cpu.Plan{}, nil
+}

@@ -1,0 +1,7 @@
+// Package slowbridge is SLOW-BRIDGE: it lets a restored trusted VM answer out of a snapshot. At every system call it chooses
+// the scope by the kernel policy, the CPU redirects by taint and roots (cpu.Redirection), and what was seen of every kernel
+// instruction becomes Meta-Data.
+//
+// Start at Bridge. memory.go is the snapshot as a second memory of the machine, types.go what the trusted kernel says about
+// its structures, resolve.go makes addresses of the policy's names, scope.go is the system-call entry.
+package slowbridge

@@ -1,0 +1,108 @@
+package slowbridge
+
+import (
+	"errors"
+
+	"github.com/hybridbridge/emu/snapshots"
+	"github.com/hybridbridge/emu/snapshots/linux"
+	"github.com/hybridbridge/emu/taint"
+)
+
+// Base is the physical address at which the CPU sees physical address 0 of the snapshot, beyond what its page tables can
+// name.
+const Base = 1 << 40
+
+// Memory is the snapshot's physical memory as private copies: a page is read when it is first touched, and stores change
+// the copy. It is not safe for concurrent use.
+type Memory struct {
+	snap   snapshots.Snapshot
+	pages  map[uint64]*[4096]byte // by physical page number
+	shadow *taint.Shadow
+	// extra are pages that the snapshot does not have: values that substitutes point to.
+	extra []*[4096]byte
+	err   error
+}
+
+// NewMemory returns the memory of a snapshot.
+func NewMemory(s snapshots.Snapshot) *Memory {
+	return &Memory{snap: s, pages: map[uint64]*[4096]byte{}}
+}
+
+// extraBase is where extra pages begin.
+const extraBase = Base << 1
+
+// Page returns the page at pa, from Base up, or nil.
+func (m *Memory) Page(pa uint64) *[4096]byte {
+	if pa >= extraBase {
+		if i := (pa - extraBase) >> 12; i < uint64(len(m.extra)) {
+			return m.extra[i]
+		}
+		return nil
+	}
+	pfn := (pa - Base) >> 12
+	if p, ok := m.pages[pfn]; ok {
+		return p
+	}
+	p := new([4096]byte)
+	switch err := m.snap.ReadPhysical(p[:], pfn<<12); {
+	case errors.Is(err, snapshots.ErrNoMemory), errors.Is(err, snapshots.ErrNotSaved):
+		p = nil
+	case err != nil:
+		m.err = err
+		p = nil
+	}
+	m.pages[pfn] = p
+	if p != nil && m.shadow != nil {
+		m.shadow.Mark(pa&^0xfff, 4096)
+	}
+	return p
+}
+
+// Touched returns how many pages have been read.
+func (m *Memory) Touched() int { return len(m.pages) }
+
+// value makes an extra page that begins with the bytes of p, all tainted, and returns its physical address.
+func (m *Memory) value(p []byte) uint64 {
+	page := new([4096]byte)
+	copy(page[:], p)
+	pa := extraBase + uint64(len(m.extra))<<12
+	m.extra = append(m.extra, page)
+	m.shadow.Mark(pa, uint64(len(p)))
+	return pa
+}
+
+// space translates the snapshot's kernel addresses, by its own page tables as they were.
+type space struct {
+	tables linux.AddressSpace
+	mem    *Memory
+	pages  map[uint64]uint64 // by linear page number: physical address at Base, 0 if not mapped
+}
+
+func newSpace(k *linux.Kernel, m *Memory) *space {
+	return &space{tables: k.Space, mem: m, pages: map[uint64]uint64{}}
+}
+
+// translate returns where the CPU sees linear address la of the snapshot.
+func (s *space) translate(la uint64) (pa uint64, ok bool) {
+	page, known := s.pages[la>>12]
+	if !known {
+		if p, err := s.tables.Translate(la &^ 0xfff); err == nil && s.mem.Page(Base+p.Physical) != nil {
+			page = Base + p.Physical
+		}
+		s.pages[la>>12] = page
+	}
+	return page | la&0xfff, page != 0
+}
+
+// read copies memory at a linear address of the snapshot, as the run sees it now.
+func (s *space) read(la uint64, p []byte) bool {
+	for len(p) > 0 {
+		pa, ok := s.translate(la)
+		if !ok {
+			return false
+		}
+		n := copy(p, s.mem.Page(pa &^ 0xfff)[pa&0xfff:])
+		p, la = p[n:], la+uint64(n)
+	}
+	return true
+}

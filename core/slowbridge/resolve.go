@@ -1,0 +1,249 @@
+package slowbridge
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/hybridbridge/emu/core/policy"
+	"github.com/hybridbridge/emu/core/symbols"
+	"github.com/hybridbridge/emu/cpu"
+)
+
+// names finds the kernel's symbols for the policy's names.
+type names struct {
+	byName map[string][]symbols.Symbol
+	sorted []symbols.Symbol // by address, places only
+	all    []string         // sorted names
+}
+
+func newNames(t *symbols.Table) *names {
+	n := &names{byName: map[string][]symbols.Symbol{}}
+	for s := range t.All {
+		n.byName[s.Name] = append(n.byName[s.Name], s)
+		// The compiler's own versions of a function stand for it.
+		if base, _, ok := strings.Cut(s.Name, "."); ok && base != "" && !strings.HasSuffix(s.Name, ".cold") {
+			n.byName[base] = append(n.byName[base], s)
+		}
+		if s.Type != 'a' && s.Type != 'A' {
+			n.sorted = append(n.sorted, s)
+		}
+	}
+	slices.SortStableFunc(n.sorted, func(a, b symbols.Symbol) int {
+		switch {
+		case a.Address < b.Address:
+			return -1
+		case a.Address > b.Address:
+			return 1
+		}
+		return 0
+	})
+	for name := range n.byName {
+		n.all = append(n.all, name)
+	}
+	slices.Sort(n.all)
+	return n
+}
+
+// find returns the symbols that a name of the policy stands for.
+func (n *names) find(name string) []symbols.Symbol {
+	prefix, ok := strings.CutSuffix(name, "*")
+	if !ok {
+		return n.byName[name]
+	}
+	var out []symbols.Symbol
+	i, _ := slices.BinarySearch(n.all, prefix)
+	for ; i < len(n.all) && strings.HasPrefix(n.all[i], prefix); i++ {
+		out = append(out, n.byName[n.all[i]]...)
+	}
+	return out
+}
+
+// size returns how many bytes there are up to the next symbol.
+func (n *names) size(addr uint64) uint64 {
+	i, _ := slices.BinarySearchFunc(n.sorted, addr+1, func(s symbols.Symbol, a uint64) int {
+		if s.Address < a {
+			return -1
+		}
+		return 1
+	})
+	if i == len(n.sorted) {
+		return 4096
+	}
+	return n.sorted[i].Address - addr
+}
+
+// isCode reports whether a symbol is a function.
+func isCode(s symbols.Symbol) bool { return strings.ContainsRune("tTwW", rune(s.Type)) }
+
+// hooks makes the CPU's hooks of the policy.
+func (b *Bridge) hooks(p *policy.Policy) map[uint64]cpu.Hook {
+	h := map[uint64]cpu.Hook{}
+	add := func(name string, hook cpu.Hook) {
+		for _, s := range b.names.find(name) {
+			if isCode(s) {
+				h[s.Address] = hook
+			}
+		}
+	}
+	for _, f := range p.Local {
+		add(f, cpu.Hook{Kind: cpu.HookLocal})
+	}
+	for _, l := range p.Locks {
+		add(l.Function, cpu.Hook{Kind: cpu.HookLock, Argument: l.Argument, Offset: l.Offset, Size: l.Size})
+	}
+	for _, e := range p.Elided {
+		add(e.Function, cpu.Hook{Kind: cpu.HookElide, Argument: e.Argument, Always: e.Always, Return: e.Return})
+	}
+	return h
+}
+
+// scope makes the CPU's scope of a scope of the policy. id names it together with its system call.
+func (b *Bridge) scope(id int, s *policy.Scope) (cpu.Scope, error) {
+	c := cpu.Scope{ID: id}
+	for _, root := range s.Roots {
+		for _, sym := range b.names.find(root.Symbol) {
+			if isCode(sym) {
+				continue
+			}
+			perCPU := sym.Type == 'A' || sym.Type == 'a'
+			if perCPU != root.PerCPU {
+				continue
+			}
+			size := root.Size
+			if size == 0 {
+				if perCPU {
+					size = b.perCPUSize(sym.Address)
+				} else {
+					size = b.names.size(sym.Address)
+				}
+				size -= min(size, root.Offset)
+			}
+			r := cpu.Range{Lo: sym.Address + root.Offset, Hi: sym.Address + root.Offset + size}
+			if perCPU {
+				c.PerCPURoots = append(c.PerCPURoots, r)
+			} else {
+				c.Roots = append(c.Roots, r)
+			}
+		}
+	}
+	slices.SortFunc(c.Roots, func(x, y cpu.Range) int {
+		if x.Lo < y.Lo {
+			return -1
+		}
+		return 1
+	})
+	c.Substitutes = b.substitutes
+	if s.FreezeClock {
+		c.Frozen, c.TSC = b.frozen, b.tsc
+	}
+	return c, nil
+}
+
+// perCPUSize is size for per-CPU variables, whose symbols are offsets.
+func (b *Bridge) perCPUSize(offset uint64) uint64 {
+	next := uint64(math.MaxUint64)
+	for s := range b.symbols.All {
+		if (s.Type == 'A' || s.Type == 'a') && s.Address > offset {
+			next = min(next, s.Address)
+		}
+	}
+	if next-offset > 1<<16 {
+		return 4096
+	}
+	return next - offset
+}
+
+// evaluate returns the value that a field of the policy has in the snapshot.
+func (b *Bridge) evaluate(f policy.Field) (uint64, error) {
+	e, err := b.types.parse(string(f))
+	if err != nil {
+		return 0, err
+	}
+	sym, ok := b.symbols.Find(e.symbol)
+	if !ok {
+		return 0, fmt.Errorf("the kernel has no %s, which the policy's field %q names", e.symbol, f)
+	}
+	at := sym.Address
+	for _, st := range e.steps {
+		if st.deref {
+			if at, ok = b.word(at); !ok {
+				return 0, fmt.Errorf("%q leads to %#x, which is not mapped in the snapshot", f, at)
+			}
+		}
+		at += st.off
+	}
+	v, ok := b.word(at)
+	if !ok {
+		return 0, fmt.Errorf("%q leads to %#x, which is not mapped in the snapshot", f, at)
+	}
+	return v, nil
+}
+
+// word reads a pointer-sized number of the snapshot.
+func (b *Bridge) word(la uint64) (uint64, bool) {
+	var p [8]byte
+	if !b.space.read(la, p[:b.types.word]) {
+		return 0, false
+	}
+	var v uint64
+	for i, x := range p {
+		v |= uint64(x) << (8 * i)
+	}
+	return v, true
+}
+
+// makeSubstitutes resolves the policy's substitutes.
+func (b *Bridge) makeSubstitutes(p *policy.Policy) error {
+	for _, s := range p.Substitutes {
+		sub := cpu.Substitute{PerCPU: s.PerCPU}
+		local, offset, err := b.local(s.Local)
+		if err != nil {
+			return err
+		}
+		if local == nil {
+			continue
+		}
+		sub.Lo = local.Address + offset
+		sub.Hi = sub.Lo + b.types.word
+		for _, f := range s.Functions {
+			for _, sym := range b.names.find(f) {
+				if isCode(sym) {
+					sub.Code = append(sub.Code, cpu.Range{Lo: sym.Address, Hi: sym.Address + b.names.size(sym.Address)})
+				}
+			}
+		}
+		if len(s.Functions) > 0 && sub.Code == nil {
+			continue
+		}
+		v, err := b.evaluate(policy.Field(s.Snapshot))
+		if err != nil {
+			return err
+		}
+		var bytes [8]byte
+		for i := range bytes {
+			bytes[i] = byte(v >> (8 * i))
+		}
+		sub.PA = b.mem.value(bytes[:b.types.word])
+		b.substitutes = append(b.substitutes, sub)
+	}
+	return nil
+}
+
+// local finds the symbol and the offset of a field that needs no pointer to be followed. The symbol is nil if the kernel
+// does not have it.
+func (b *Bridge) local(field string) (*symbols.Symbol, uint64, error) {
+	e, err := b.types.parse(field)
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(e.steps) != 1 {
+		return nil, 0, fmt.Errorf("the policy's local field %q follows a pointer", field)
+	}
+	s, ok := b.symbols.Find(e.symbol)
+	if !ok {
+		return nil, 0, nil
+	}
+	return &s, e.steps[0].off, nil
+}

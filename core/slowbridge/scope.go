@@ -1,0 +1,244 @@
+package slowbridge
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"github.com/hybridbridge/emu/core/policy"
+	"github.com/hybridbridge/emu/cpu"
+	"github.com/hybridbridge/emu/cpu/isa"
+)
+
+// entry is the way into the kernel: what a system call's number and arguments are.
+type entry struct {
+	calls []string // names by number
+	// Offsets in struct pt_regs.
+	arg0, number uint64
+	// numberInRegister says that the second argument of the entry function is the number.
+	numberInRegister bool
+}
+
+// files finds what a descriptor is.
+type files struct {
+	task, files, fdt, maxFDs, fd      uint64
+	inode, super, fsType, fsName      uint64
+	socketInode, socketSock, skFamily uint64
+}
+
+var entryFunctions = []string{"do_syscall_64", "do_int80_syscall_32", "do_fast_syscall_32", "__do_fast_syscall_32"}
+
+// readCalls reads the names of the system calls from the kernel's own table.
+func (b *Bridge) readCalls() error {
+	table := "sys_call_table"
+	if b.types.word == 4 {
+		if _, ok := b.symbols.Find("ia32_sys_call_table"); ok {
+			table = "ia32_sys_call_table"
+		}
+	}
+	at, ok := b.symbols.Address(table)
+	if !ok {
+		return fmt.Errorf("the trusted kernel has no %s", table)
+	}
+	for n := range uint64(600) {
+		f, ok := b.localWord(at + n*b.types.word)
+		if !ok {
+			break
+		}
+		sym, off, ok := b.symbols.Lookup(f)
+		if !ok || off != 0 {
+			break
+		}
+		name := sym.Name
+		for _, prefix := range []string{"__x64_sys_", "__ia32_sys_", "__ia32_compat_sys_", "__se_sys_", "__x32_compat_sys_", "sys_"} {
+			if s, ok := strings.CutPrefix(name, prefix); ok {
+				name = s
+				break
+			}
+		}
+		b.entry.calls = append(b.entry.calls, name)
+	}
+	if len(b.entry.calls) < 100 {
+		return fmt.Errorf("%s of the trusted kernel has only %d system calls", table, len(b.entry.calls))
+	}
+	return nil
+}
+
+// findFields looks up the members that syscall and file need.
+func (b *Bridge) findFields() error {
+	var err error
+	get := func(structure, path string) uint64 {
+		off, e := b.types.offset(structure, path)
+		if e != nil && err == nil {
+			err = e
+		}
+		return off
+	}
+	f := &b.files
+	f.files = get("task_struct", "files")
+	f.fdt = get("files_struct", "fdt")
+	f.maxFDs = get("fdtable", "max_fds")
+	f.fd = get("fdtable", "fd")
+	f.inode = get("file", "f_inode")
+	f.super = get("inode", "i_sb")
+	f.fsType = get("super_block", "s_type")
+	f.fsName = get("file_system_type", "name")
+	f.socketInode = get("socket_alloc", "vfs_inode")
+	f.socketSock = get("socket_alloc", "socket.sk")
+	f.skFamily = get("sock", "__sk_common.skc_family")
+	if b.types.word == 8 {
+		b.entry.numberInRegister = true
+		b.entry.arg0 = get("pt_regs", "di")
+		b.entry.number = get("pt_regs", "orig_ax")
+	} else {
+		b.entry.arg0 = get("pt_regs", "bx")
+		b.entry.number = get("pt_regs", "orig_ax")
+	}
+	if s, ok := b.symbols.Find("current_task"); ok {
+		f.task = s.Address
+	} else if s, ok := b.symbols.Find("pcpu_hot"); ok {
+		f.task = s.Address + get("pcpu_hot", "current_task")
+	} else if err == nil {
+		err = fmt.Errorf("the trusted kernel has neither current_task nor pcpu_hot")
+	}
+	return err
+}
+
+// enter begins the scope of the system call at whose entry the CPU has stopped.
+func (b *Bridge) enter() error {
+	c := b.machine.CPU()
+	s := c.State()
+	regs, nr := s.GPR[isa.RDI], s.GPR[isa.RSI]&0xffffffff
+	if b.types.word == 4 {
+		regs = s.GPR[isa.RAX]
+		nr, _ = b.localWord(regs + b.entry.number)
+	}
+	name := fmt.Sprintf("%d", nr)
+	if nr < uint64(len(b.entry.calls)) {
+		name = b.entry.calls[nr]
+	}
+	scope := b.choose(name, func() string {
+		fd, _ := b.localWord(regs + b.entry.arg0)
+		return b.fileKind(fd)
+	})
+	key := scopeKey{syscall: name}
+	if scope != nil {
+		key.scope = scope.Name
+	}
+	sc, ok := b.scopes[key]
+	if !ok {
+		id := len(b.scopes)
+		if scope == nil {
+			sc = cpu.Scope{ID: id}
+		} else {
+			var err error
+			if sc, err = b.scope(id, scope); err != nil {
+				return err
+			}
+		}
+		b.scopes[key] = sc
+	}
+	if b.trace != nil {
+		b.trace(name, key.scope, regs)
+	}
+	c.EnterScope(sc)
+	return nil
+}
+
+// choose finds the scope of a system call, nil if there is none. kind says what its first argument is, as a descriptor.
+func (b *Bridge) choose(name string, kind func() string) *policy.Scope {
+	what := "?"
+	for i := range b.policy.Scopes {
+		s := &b.policy.Scopes[i]
+		if !contains(s.Syscalls, name) {
+			continue
+		}
+		if len(s.Files) == 0 {
+			return s
+		}
+		if what == "?" {
+			what = kind()
+		}
+		if contains(s.Files, what) {
+			return s
+		}
+	}
+	return nil
+}
+
+func contains(list []string, s string) bool {
+	for _, x := range list {
+		if x == s {
+			return true
+		}
+	}
+	return false
+}
+
+// fileKind returns the filesystem type of a descriptor of the current process, "socket:FAMILY" for a socket, or "".
+func (b *Bridge) fileKind(fd uint64) string {
+	f := &b.files
+	var at uint64
+	ok := true
+	follow := func(la uint64) uint64 {
+		v, good := b.localWord(la)
+		ok = ok && good && v != 0
+		return v
+	}
+	segment := isa.GS
+	if b.types.word == 4 {
+		segment = isa.FS
+	}
+	at = follow(b.machine.CPU().State().Seg[segment].Base + f.task)
+	at = follow(at + f.files)
+	at = follow(at + f.fdt)
+	limit, _ := b.localWord(at + f.maxFDs)
+	if !ok || fd >= limit&0xffffffff {
+		return ""
+	}
+	at = follow(at + f.fd)
+	file := follow(at + fd*b.types.word)
+	inode := follow(file + f.inode)
+	super := follow(inode + f.super)
+	kind := follow(super + f.fsType)
+	name := follow(kind + f.fsName)
+	if !ok {
+		return ""
+	}
+	var text [32]byte
+	n := b.machine.CPU().ReadLinear(name, text[:])
+	fs, _, _ := strings.Cut(string(text[:n]), "\x00")
+	if fs != "sockfs" {
+		return fs
+	}
+	sock := follow(inode - f.socketInode + f.socketSock)
+	var family [2]byte
+	b.machine.CPU().ReadLinear(sock+f.skFamily, family[:])
+	return "socket:" + familyName(binary.LittleEndian.Uint16(family[:]))
+}
+
+// familyName returns the name of an address family (include/linux/socket.h).
+func familyName(n uint16) string {
+	switch n {
+	case 1:
+		return "unix"
+	case 2:
+		return "inet"
+	case 10:
+		return "inet6"
+	case 16:
+		return "netlink"
+	case 17:
+		return "packet"
+	}
+	return fmt.Sprintf("%d", n)
+}
+
+// localWord reads a pointer-sized number of the trusted VM.
+func (b *Bridge) localWord(la uint64) (uint64, bool) {
+	var p [8]byte
+	if b.machine.CPU().ReadLinear(la, p[:b.types.word]) != int(b.types.word) {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint64(p[:]), true
+}
