@@ -40,6 +40,9 @@ type Config struct {
 	Drives       []Drive
 	// Console receives what the guest writes to the first serial port; nil discards it.
 	Console io.Writer
+	// Serial receives what the guest writes to the serial ports COM2, COM3 and COM4, of which there are as many as it has
+	// elements; nil elements discard.
+	Serial []io.Writer
 	// RNG plugs in a virtio random generator, which repeats.
 	RNG bool
 	// VirtioConsole receives what the guest writes to a virtio console, which is there if it is not nil.
@@ -122,6 +125,7 @@ type Machine struct {
 	idleAt    uint64
 	idleSince clock.Time
 	outcome   *Outcome // set by a device to end the run
+	endIdle   bool     // the run ends when the guest halts
 	console   *console
 	regions   *regions // to be placed; nil if not or done
 
@@ -129,7 +133,7 @@ type Machine struct {
 	inputEnded  atomic.Bool
 
 	mu      sync.Mutex
-	input   []byte
+	input   [serialPorts][]byte
 	wakeup  chan struct{}
 	started time.Time // host time at which guest time was base
 	base    clock.Time
@@ -270,9 +274,16 @@ func (m *Machine) end(o Outcome) {
 }
 
 // Input gives the guest bytes as if they had been typed on its serial console.
-func (m *Machine) Input(p []byte) {
+func (m *Machine) Input(p []byte) { m.InputTo(0, p) }
+
+// InputTo gives the guest bytes on a serial port: 0 is the console's, COM1. Bytes for a port that the machine does not have
+// are lost. It may be called from any goroutine.
+func (m *Machine) InputTo(port int, p []byte) {
+	if port >= len(m.board.serial) {
+		return
+	}
 	m.mu.Lock()
-	m.input = append(m.input, p...)
+	m.input[port] = append(m.input[port], p...)
 	m.mu.Unlock()
 	m.wake()
 }
@@ -314,6 +325,13 @@ func (m *Machine) Run(ctx context.Context, budget uint64) Outcome {
 		budget = ^uint64(0)
 	}
 	return m.run(ctx, budget, false)
+}
+
+// RunToIdle is Run that ends with Idle as soon as the guest halts to wait for an interrupt.
+func (m *Machine) RunToIdle(ctx context.Context, budget uint64) Outcome {
+	m.endIdle = true
+	defer func() { m.endIdle = false }()
+	return m.Run(ctx, budget)
 }
 
 // Step executes one instruction for a debugger, or one iteration of a repeated string instruction: the outcome is
@@ -397,12 +415,14 @@ func (m *Machine) takeOutcome() *Outcome {
 	return o
 }
 
-// takeInput moves typed bytes into the serial port, as many as it takes.
+// takeInput moves typed bytes into the serial ports, as many as they take.
 func (m *Machine) takeInput() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.input) > 0 {
-		m.input = m.input[m.board.uart.Receive(m.input):]
+	for i, u := range m.board.serial {
+		if len(m.input[i]) > 0 {
+			m.input[i] = m.input[i][u.Receive(m.input[i]):]
+		}
 	}
 }
 
@@ -416,6 +436,8 @@ func (m *Machine) idle(ctx context.Context) *Outcome {
 	switch {
 	case m.cpu.RFLAGS()&cpu.FlagIF == 0:
 		return &Outcome{Reason: Halted, Detail: "the guest executed HLT with interrupts disabled"}
+	case m.endIdle:
+		return &Outcome{Reason: Idle}
 	case next == clock.Never && !waits:
 		return &Outcome{Reason: Idle, Detail: "the guest waits for an interrupt, no timer is set and no input can come"}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/hybridbridge/emu/core/memory"
 	"github.com/hybridbridge/emu/cpu"
@@ -24,6 +25,8 @@ type saved struct {
 	CPU cpuModel
 	// DebugExit and DebugConsole are part of what the guest sees.
 	DebugExit, DebugConsole, RNG, VirtioConsole bool
+	// Serial is the number of serial ports beside COM1.
+	Serial int `json:",omitempty"`
 	// Regions are still to be placed, of a kernel that has just started.
 	Regions *regions
 }
@@ -67,7 +70,7 @@ func (m *Machine) Save(path string) error {
 			APICID: m.cfg.CPU.APICID, Seed: m.cfg.Seed,
 		},
 		DebugExit: m.cfg.DebugExit, DebugConsole: m.cfg.DebugConsole != nil,
-		RNG: m.cfg.RNG, VirtioConsole: m.cfg.VirtioConsole != nil,
+		RNG: m.cfg.RNG, VirtioConsole: m.cfg.VirtioConsole != nil, Serial: len(m.cfg.Serial),
 		Regions: m.regions,
 	})
 	err = errors.Join(err, add("cpu", m.cpu.State()))
@@ -120,6 +123,10 @@ func Load(path string, cfg Config) (*Machine, error) {
 	if s.VirtioConsole && cfg.VirtioConsole == nil {
 		cfg.VirtioConsole = io.Discard
 	}
+	if len(cfg.Serial) > s.Serial {
+		return nil, fmt.Errorf("%s: %w: it has %d serial ports beside COM1 and %d are given", path, ErrSnapshot, s.Serial, len(cfg.Serial))
+	}
+	cfg.Serial = slices.Concat(cfg.Serial, make([]io.Writer, s.Serial-len(cfg.Serial)))
 	switch {
 	case len(cfg.Drives) == 0:
 		cfg.Drives = s.Drives

@@ -3,6 +3,8 @@ package machine
 import (
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 
 	"github.com/hybridbridge/emu/core/acpi"
 	"github.com/hybridbridge/emu/core/block"
@@ -28,16 +30,21 @@ import (
 const (
 	irqTimer    = 0
 	irqKeyboard = 1
-	irqSerial   = 4
 	irqRTC      = 8
 )
+
+const serialPorts = 4
+
+// serial are the PC's serial ports. The third and the fourth have interrupts of their own, which the ACPI tables tell: on
+// a PC they share those of the first two, whose edges would then hide each other.
+var serial = [serialPorts]acpi.Serial{{Port: 0x3f8, IRQ: 4}, {Port: 0x2f8, IRQ: 3}, {Port: 0x3e8, IRQ: 5}, {Port: 0x2e8, IRQ: 7}}
 
 // board is the set of devices.
 type board struct {
 	lapic    *lapic.APIC
 	ioapic   *ioapic.IOAPIC
 	pic      *pic.PIC
-	uart     *uart.UART
+	serial   []*uart.UART
 	pci      *pci.Host
 	console  *virtio.Console // nil if there is none
 	virtio   []device.Stateful
@@ -88,8 +95,9 @@ func (m *Machine) wire() error {
 	cmos.Attach(m.bus)
 	keyboard := i8042.New(i8042.Config{IRQ1: m.isa(irqKeyboard), Reset: m.reset})
 	keyboard.Attach(m.bus)
-	b.uart = uart.New(uart.Config{IRQ: m.isa(irqSerial), Out: m.console})
-	b.uart.Attach(m.bus)
+	if err := m.wireSerial(); err != nil {
+		return err
+	}
 	pm := acpipm.New(acpipm.Config{
 		Clock: m.queue, SCI: m.isa(acpi.SCI), Reset: m.reset,
 		PowerOff: func() { m.end(Outcome{Reason: PowerOff}) },
@@ -110,7 +118,24 @@ func (m *Machine) wire() error {
 	// their lines again.
 	b.stateful = append(b.stateful, b.pci)
 	b.stateful = append(b.stateful, b.virtio...)
-	b.stateful = append(b.stateful, timer, cmos, keyboard, b.uart, pm, b.pic, b.ioapic, b.lapic)
+	b.stateful = append(b.stateful, timer, cmos, keyboard)
+	for _, u := range b.serial {
+		b.stateful = append(b.stateful, u)
+	}
+	b.stateful = append(b.stateful, pm, b.pic, b.ioapic, b.lapic)
+	return nil
+}
+
+// wireSerial makes the serial ports, of which the first is the console's.
+func (m *Machine) wireSerial() error {
+	if n := len(m.cfg.Serial); n >= serialPorts {
+		return fmt.Errorf("%w: %d serial ports beside COM1, where there is room for %d", ErrConfig, n, serialPorts-1)
+	}
+	for i, out := range slices.Concat([]io.Writer{m.console}, m.cfg.Serial) {
+		u := uart.New(uart.Config{Name: fmt.Sprintf("uart%d", i), Base: serial[i].Port, IRQ: m.isa(serial[i].IRQ), Out: out})
+		u.Attach(m.bus)
+		m.board.serial = append(m.board.serial, u)
+	}
 	return nil
 }
 
@@ -144,7 +169,7 @@ func (b *board) close() error {
 
 // placeTables writes the ACPI tables into memory and returns the address of the root pointer.
 func (m *Machine) placeTables() (uint64, error) {
-	t, err := acpi.Build(acpi.Config{})
+	t, err := acpi.Build(acpi.Config{Serial: serial[:len(m.board.serial)]})
 	if err != nil {
 		return 0, fmt.Errorf("ACPI tables: %w", err)
 	}

@@ -1,0 +1,146 @@
+package debian
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Apt runs apt with a state of its own below Dir. Methods may run in several processes at a time: apt locks its state.
+type Apt struct {
+	// Dir is made if it does not exist.
+	Dir string
+	// Architecture is Debian's name for it: "amd64" or "i386".
+	Architecture string
+}
+
+// ErrApt is wrapped by errors of apt.
+var ErrApt = errors.New("apt")
+
+// listsFresh is how old the package lists may be.
+const listsFresh = 24 * time.Hour
+
+// Fetch downloads the named packages, and all that they depend on if dependencies is set, and returns their files: those of
+// the named packages first, in their order. What is there already is not downloaded again.
+func (a *Apt) Fetch(ctx context.Context, names []string, dependencies bool) (named, others []string, err error) {
+	if err := a.update(ctx); err != nil {
+		return nil, nil, err
+	}
+	args := []string{"install", "--no-install-recommends", "--print-uris", "-y"}
+	out, err := a.run(ctx, "apt-get", append(args, names...)...)
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := a.run(ctx, "apt-get", append([]string{"install", "--no-install-recommends", "--download-only", "-y"}, names...)...); err != nil {
+		return nil, nil, err
+	}
+	files := map[string]string{}
+	var all []string
+	for line := range strings.Lines(out) {
+		f := strings.Fields(line)
+		if len(f) < 2 || !strings.HasSuffix(f[1], ".deb") {
+			continue
+		}
+		file := filepath.Join(a.Dir, "cache", "archives", f[1])
+		name, _, _ := strings.Cut(f[1], "_")
+		files[name] = file
+		all = append(all, file)
+	}
+	for _, n := range names {
+		file := files[strings.TrimSuffix(n, ":"+a.Architecture)]
+		if file == "" {
+			return nil, nil, fmt.Errorf("%w: it names no file for package %s", ErrApt, n)
+		}
+		named = append(named, file)
+	}
+	for _, f := range all {
+		if !slices.Contains(named, f) {
+			others = append(others, f)
+		}
+	}
+	return named, others, nil
+}
+
+// update reads the package lists if they are old.
+func (a *Apt) update(ctx context.Context) error {
+	stamp := filepath.Join(a.Dir, "updated-"+a.Architecture)
+	if st, err := os.Stat(stamp); err == nil && time.Since(st.ModTime()) < listsFresh {
+		return nil
+	}
+	if err := a.setup(ctx); err != nil {
+		return err
+	}
+	if _, err := a.run(ctx, "apt-get", "update"); err != nil {
+		return err
+	}
+	return os.WriteFile(stamp, nil, 0o644)
+}
+
+// setup makes the state's folders and names the host's own sources.
+func (a *Apt) setup(ctx context.Context) error {
+	for _, d := range []string{"state/lists/partial", "cache/archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(a.Dir, d), 0o755); err != nil {
+			return err
+		}
+	}
+	out, err := command(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT) $(SIGNED_BY)", "Created-By: Packages")
+	if err != nil {
+		return err
+	}
+	var lines []string
+	for line := range strings.Lines(out) {
+		f := strings.Fields(line)
+		if len(f) < 3 || f[2] != "main" {
+			continue
+		}
+		options := "arch=" + a.Architecture
+		if len(f) > 3 && strings.HasPrefix(f[3], "/") {
+			options += " signed-by=" + f[3]
+		}
+		lines = append(lines, fmt.Sprintf("deb [%s] %s %s main\n", options, f[0], f[1]))
+	}
+	if len(lines) == 0 {
+		return fmt.Errorf("%w: the host's apt has no sources; run apt-get update first, or give files instead of package names", ErrApt)
+	}
+	slices.Sort(lines)
+	if err := os.WriteFile(filepath.Join(a.Dir, "status"), nil, 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(a.sources(), []byte(strings.Join(slices.Compact(lines), "")), 0o644)
+}
+
+func (a *Apt) sources() string { return filepath.Join(a.Dir, "sources-"+a.Architecture+".list") }
+
+// run runs one of apt's programs on the private state.
+func (a *Apt) run(ctx context.Context, program string, args ...string) (string, error) {
+	options := []string{
+		"-qq",
+		"-o", "Dir::State=" + filepath.Join(a.Dir, "state"),
+		"-o", "Dir::State::status=" + filepath.Join(a.Dir, "status"),
+		"-o", "Dir::Cache=" + filepath.Join(a.Dir, "cache"),
+		"-o", "Dir::Etc::SourceList=" + a.sources(),
+		"-o", "Dir::Etc::SourceParts=/dev/null", "-o", "Dir::Etc::Preferences=/dev/null", "-o", "Dir::Etc::PreferencesParts=/dev/null",
+		"-o", "APT::Architecture=" + a.Architecture, "-o", "APT::Architectures=" + a.Architecture,
+		"-o", "APT::Sandbox::User=", "-o", "Acquire::Languages=none", "-o", "Acquire::Retries=3",
+		"-o", "APT::Update::Post-Invoke-Success=", "-o", "DPkg::Post-Invoke=",
+	}
+	return command(ctx, program, append(options, args...)...)
+}
+
+func command(ctx context.Context, program string, args ...string) (string, error) {
+	var stdout, stderr bytes.Buffer
+	c := exec.CommandContext(ctx, program, args...)
+	c.Env = append(os.Environ(), "LC_ALL=C")
+	c.Stdout, c.Stderr = &stdout, &stderr
+	if err := c.Run(); err != nil {
+		return "", fmt.Errorf("%w: %s: %w\n%s", ErrApt, program, err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return stdout.String(), nil
+}

@@ -1,0 +1,88 @@
+package initramfs
+
+import (
+	"bytes"
+	"debug/elf"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/cavaliergopher/cpio"
+)
+
+// always are libraries that programs load by name while they run.
+var always = []string{"libgcc_s.so.1"}
+
+// Prune drops the libraries of dependencies that no program in the tree needs. An error names a program that lacks one.
+func (t *Tree) Prune() error {
+	at := map[string][]string{} // where files of that name are
+	var todo []string
+	for name, n := range t.nodes {
+		at[path.Base(name)] = append(at[path.Base(name)], name)
+		if !n.dependency {
+			todo = append(todo, name)
+		}
+	}
+	keep := map[string]bool{}
+	need := func(soname string) bool {
+		for _, name := range at[soname] {
+			if isLibrary(name) || !t.nodes[name].dependency {
+				if !keep[name] {
+					keep[name] = true
+					todo = append(todo, name)
+				}
+			}
+		}
+		return len(at[soname]) > 0
+	}
+	for _, l := range always {
+		need(l)
+	}
+	for len(todo) > 0 {
+		name := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		n := t.nodes[name]
+		if n.mode&^0o7777 == cpio.TypeSymlink {
+			need(path.Base(string(n.data)))
+			continue
+		}
+		if !bytes.HasPrefix(n.data, []byte(elf.ELFMAG)) {
+			continue
+		}
+		f, err := elf.NewFile(bytes.NewReader(n.data))
+		if err != nil {
+			return fmt.Errorf("initramfs: %s: %w", name, err)
+		}
+		wanted, err := f.ImportedLibraries()
+		if err != nil {
+			return fmt.Errorf("initramfs: %s: %w", name, err)
+		}
+		if p := interpreter(f); p != "" {
+			wanted = append(wanted, path.Base(p))
+		}
+		for _, w := range wanted {
+			if !need(w) {
+				return fmt.Errorf("initramfs: %s needs the library %s, which no package has; add the one that does to the tools", name, w)
+			}
+		}
+	}
+	for name, n := range t.nodes {
+		if n.dependency && !keep[name] {
+			delete(t.nodes, name)
+		}
+	}
+	return nil
+}
+
+// interpreter returns the dynamic linker that a program names.
+func interpreter(f *elf.File) string {
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			b := make([]byte, p.Filesz)
+			if _, err := p.ReadAt(b, 0); err == nil {
+				return strings.TrimRight(string(b), "\x00")
+			}
+		}
+	}
+	return ""
+}
