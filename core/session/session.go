@@ -47,6 +47,8 @@ type Config struct {
 	Console io.Writer
 	// Taint switches taint on.
 	Taint *cpu.TaintOptions
+	// Beyond is the machine's Config.Beyond: another machine's memory.
+	Beyond func(pa uint64) *[4096]byte
 	Log   hclog.Logger
 }
 
@@ -92,7 +94,7 @@ func (e *EndError) Error() string {
 // Open restores the machine that was saved at path, whose agent waits. Close it when done.
 func Open(path string, cfg Config) (*Session, error) {
 	return open(cfg, func(c machine.Config) (*machine.Machine, error) {
-		c.Taint, c.Log = cfg.Taint, cfg.Log
+		c.Taint, c.Beyond, c.Log = cfg.Taint, cfg.Beyond, cfg.Log
 		return machine.Load(path, c)
 	})
 }
