@@ -33,6 +33,9 @@ type Redirection struct {
 	Plan func(Touch) (Plan, error)
 	// PerCPU is the other machine's base of per-CPU variables, for the first processor.
 	PerCPU uint64
+	// PerCPUOffset is the offset of the per-CPU variable that holds the base itself (this_cpu_off): added to a number from
+	// the other machine, it means that machine's.
+	PerCPUOffset uint64
 	// Hooks are functions that mean something within a scope, by linear address.
 	Hooks map[uint64]Hook
 	// Switch is the function that is entered first after a change of stacks (__switch_to), Exit one that is called last on
@@ -329,6 +332,17 @@ func (c *CPU) switchedStacks() {
 	if s := r.scopes[c.r[isa.RSP]&^(r.StackSize-1)]; s != nil && !s.suspended {
 		r.cur = s
 	}
+}
+
+// ScopeContext returns the return addresses of the calls that are in progress in the scope of the current stack,
+// innermost first; nil if there is none.
+func (c *CPU) ScopeContext() []uint64 {
+	if r := c.redir; r != nil {
+		if s := r.scopes[c.r[isa.RSP]&^(r.StackSize-1)]; s != nil {
+			return s.node.path()
+		}
+	}
+	return nil
 }
 
 // Observations calls yield with all that was seen since redirection was enabled, in an order that repeats.

@@ -435,14 +435,28 @@ func (c *CPU) clearTaint(la, size uint64) {
 
 // routeOperand decides which machine the memory operand of u means.
 func (c *CPU) routeOperand(s *activeScope, u *uop, la, size uint64) (route, Reasons) {
-	if la < c.redir.User {
+	if la < c.redir.User && !c.perCPU(u.Seg) {
 		return route{}, ByUser
 	}
 	var pointer taint.Mask
 	if c.tracking {
-		pointer, _ = c.addressTaint(u)
+		if c.perCPU(u.Seg) {
+			// The base is this processor's; where it leads is up to the offset.
+			g := &c.track.regs.GPR
+			pointer = g[min(u.Base, isa.RegRIP)] | g[min(u.Index, isa.RegNone)]
+			if u.Op == isa.ADD && u.Args[0].Kind == isa.KindReg && la-c.seg[u.Seg].Base == c.redir.PerCPUOffset {
+				pointer |= g[u.Args[0].Reg]
+			}
+		} else {
+			pointer, _ = c.addressTaint(u)
+		}
 	}
 	return c.routeAddress(s, pointer, u.Seg, la, la, size)
+}
+
+// perCPU reports whether a segment register holds the base of per-CPU variables.
+func (c *CPU) perCPU(seg uint8) bool {
+	return seg == isa.GS && c.mode == isa.Mode64 || seg == isa.FS && c.mode == isa.Mode32
 }
 
 // routeAddress decides which machine size bytes from lo on mean, for an operand with a pointer of taint m at la (DESIGN
@@ -450,7 +464,7 @@ func (c *CPU) routeOperand(s *activeScope, u *uop, la, size uint64) (route, Reas
 func (c *CPU) routeAddress(s *activeScope, m taint.Mask, seg uint8, la, lo, size uint64) (route, Reasons) {
 	r := c.redir
 	rt := route{lo: lo, hi: lo + size}
-	perCPU := seg == isa.GS && c.mode == isa.Mode64 || seg == isa.FS && c.mode == isa.Mode32
+	perCPU := c.perCPU(seg)
 	switch {
 	case la < r.User && !perCPU:
 		return rt, ByUser

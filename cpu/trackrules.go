@@ -831,17 +831,18 @@ func (c *CPU) commitString(u *uop) {
 		count |= seen
 		t.regs.GPR[isa.RCX] |= count.Spread(int(u.AddrSize))
 	}
-	if count != 0 {
-		// How far a pointer has moved is no part of where it points.
-		points := func(r uint8) bool { return t.opt.PointerPart && t.space.KernelAddress(c.r[r]) }
-		if points(isa.RSI) && points(isa.RDI) {
-			return
+	// How far a pointer has moved is no part of where it points.
+	moved := func(r uint8) {
+		if !t.opt.PointerPart || !t.space.KernelAddress(c.r[r]) {
+			t.regs.GPR[r] |= count.Spread(int(u.AddrSize))
 		}
+	}
+	if count != 0 {
 		if u.Op != isa.STOS && u.Op != isa.SCAS && u.Op != isa.INS {
-			t.regs.GPR[isa.RSI] |= count.Spread(int(u.AddrSize))
+			moved(isa.RSI)
 		}
 		if u.Op != isa.LODS && u.Op != isa.OUTS {
-			t.regs.GPR[isa.RDI] |= count.Spread(int(u.AddrSize))
+			moved(isa.RDI)
 		}
 	}
 }

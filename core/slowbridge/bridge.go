@@ -3,6 +3,7 @@ package slowbridge
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -160,6 +161,9 @@ func (b *Bridge) redirection() (*cpu.Redirection, error) {
 	if !ok {
 		return nil, errors.New("the snapshot's __per_cpu_offset cannot be read")
 	}
+	if off, ok := b.symbols.Address("this_cpu_off"); ok {
+		r.PerCPUOffset = off
+	}
 	r.Switch, _ = b.symbols.Address("__switch_to")
 	r.Exit, _ = b.symbols.Address("do_task_dead")
 	if b.plans != nil {
@@ -187,12 +191,12 @@ func (b *Bridge) branch(site, target uint64) (uint64, error) {
 			return target, nil
 		}
 	}
-	return 0, fmt.Errorf("%w: at %s the snapshot gives a function pointer to %s (%#x), which is no function of the trusted kernel; "+
-		"nothing of the snapshot is ever executed", ErrFinding, b.symbols.Format(site), b.symbols.Format(target), target)
+	return 0, fmt.Errorf("at %s the snapshot gives a function pointer to %s (%#x), which is no function of the trusted kernel; "+
+		"nothing of the snapshot is ever executed", b.symbols.Format(site), b.symbols.Format(target), target)
 }
 
 func (b *Bridge) unmapped(site, la uint64) error {
-	return fmt.Errorf("%w: at %s the snapshot leads to %#x, where it has no memory", ErrFinding, b.symbols.Format(site), la)
+	return fmt.Errorf("at %s the snapshot leads to %#x, where it has no memory", b.symbols.Format(site), la)
 }
 
 // Outcome deals with the ends of machine.Run that are the bridge's. handled says that the machine is to run on.
@@ -203,15 +207,25 @@ func (b *Bridge) Outcome(o machine.Outcome) (handled bool, err error) {
 			return true, b.enter()
 		}
 		if f, ok := b.deaths[o.Exit.Address]; ok {
-			return false, fmt.Errorf("%w: the trusted kernel fails (%s) at\n%s", ErrFinding, f, b.machine.Describe(b.symbols))
+			return false, fmt.Errorf("%w: the trusted kernel fails (%s) on what the snapshot gave it, at address %#x, in %s", ErrFinding, f,
+				b.machine.CPU().State().CR2, b.path())
 		}
 	case machine.Redirection:
 		if b.mem.err != nil {
 			return false, b.mem.err
 		}
-		return false, fmt.Errorf("%w (at %s)", errors.New(o.Detail), b.symbols.Format(o.Exit.Address))
+		return false, fmt.Errorf("%w: %s, in %s", ErrFinding, o.Detail, b.path())
 	}
 	return false, nil
+}
+
+// path names the calls in progress in the scope.
+func (b *Bridge) path() string {
+	var names []string
+	for _, ret := range b.machine.CPU().ScopeContext() {
+		names = append(names, b.symbols.Format(ret))
+	}
+	return strings.Join(names, " < ")
 }
 
 // plan asks the handlers.
