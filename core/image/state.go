@@ -96,7 +96,7 @@ func (i *Image) save(s *session.Session, p Placement, path string) error {
 	if err := os.WriteFile(strings.TrimSuffix(path, ".snapshot")+".json", append(j, '\n'), 0o644); err != nil {
 		return err
 	}
-	return s.Machine().Save(path)
+	return s.Machine().SavePlain(path)
 }
 
 // boot boots the image's kernel until its agent waits.
