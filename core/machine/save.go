@@ -50,7 +50,13 @@ var ErrSnapshot = errors.New("the snapshot does not fit")
 
 // Save writes the state of the machine, from which Load goes on at the next instruction. The file appears complete or
 // not at all. What the guest wrote to its drives is flushed first.
-func (m *Machine) Save(path string) error {
+func (m *Machine) Save(path string) error { return m.save(path, native.Write) }
+
+// SavePlain is Save for a snapshot that is loaded often: memory is not compressed, so that Load maps it and the guest's first
+// access reads it.
+func (m *Machine) SavePlain(path string) error { return m.save(path, native.WritePlain) }
+
+func (m *Machine) save(path string, write func(string, native.Header, func([]byte, uint64) error) error) error {
 	if err := m.board.flush(); err != nil {
 		return err
 	}
@@ -90,7 +96,7 @@ func (m *Machine) Save(path string) error {
 	for _, r := range m.mem.Ranges() {
 		h.Ranges = append(h.Ranges, native.Range{Base: r.Base, Size: r.Size, Kind: r.Kind.String()})
 	}
-	err = native.Write(path, h, func(p []byte, pa uint64) error {
+	err = write(path, h, func(p []byte, pa uint64) error {
 		if !m.mem.ReadAt(p, pa) {
 			return fmt.Errorf("memory at %#x cannot be read", pa)
 		}
@@ -178,6 +184,35 @@ func (m *Machine) restore(f *native.File, s saved) error {
 	if err := section(f, "cpu", &state); err != nil {
 		return err
 	}
+	if err := m.restoreMemory(f); err != nil {
+		return err
+	}
+	m.skipped = s.Skipped
+	if m.regions = s.Regions; m.regions != nil {
+		m.regions.arm(m.cpu)
+	}
+	if err := m.cpu.SetState(state); err != nil {
+		return fmt.Errorf("%w: %w", ErrSnapshot, err)
+	}
+	for _, d := range m.board.stateful {
+		err := d.LoadState(func(v any) error { return section(f, "device "+d.Name(), v) })
+		if err != nil {
+			return fmt.Errorf("state of %s: %w", d.Name(), err)
+		}
+	}
+	return m.restoreTaint(f)
+}
+
+// restoreMemory maps the saved memory, or reads it where it is compressed.
+func (m *Machine) restoreMemory(f *native.File) error {
+	if file, extents := f.Extents(); file != nil {
+		for _, e := range extents {
+			if err := m.mem.MapPrivate(file, e.Offset, e.Base, e.Size); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	buf := make([]byte, native.ChunkSize)
 	zero := make([]byte, native.ChunkSize)
 	for _, r := range f.Header.Ranges {
@@ -194,20 +229,7 @@ func (m *Machine) restore(f *native.File, s saved) error {
 			}
 		}
 	}
-	m.skipped = s.Skipped
-	if m.regions = s.Regions; m.regions != nil {
-		m.regions.arm(m.cpu)
-	}
-	if err := m.cpu.SetState(state); err != nil {
-		return fmt.Errorf("%w: %w", ErrSnapshot, err)
-	}
-	for _, d := range m.board.stateful {
-		err := d.LoadState(func(v any) error { return section(f, "device "+d.Name(), v) })
-		if err != nil {
-			return fmt.Errorf("state of %s: %w", d.Name(), err)
-		}
-	}
-	return m.restoreTaint(f)
+	return nil
 }
 
 // section decodes a section of the snapshot into v. Fields that v does not know are refused: they hold state that would

@@ -3,6 +3,7 @@ package memory
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"unsafe"
 
@@ -78,6 +79,29 @@ func New(layout []Range) (*Memory, error) {
 	return m, nil
 }
 
+// MapPrivate puts size bytes of a file, from offset on, in place of the memory at pa, without reading them: what the guest writes
+// goes to copies, and the file never changes. It must not shrink while it is mapped. pa, offset and size are multiples of
+// PageSize, and the memory is all backed. The pages are then no longer those of the memory file, see FD.
+func (m *Memory) MapPrivate(f *os.File, offset int64, pa, size uint64) error {
+	for size > 0 {
+		i := slices.IndexFunc(m.regions, func(r Region) bool { return pa >= r.Base && pa < r.End() })
+		if i < 0 || (uint64(offset)|pa|size)%PageSize != 0 {
+			return fmt.Errorf("memory: %d bytes at %#x cannot be mapped", size, pa)
+		}
+		r := &m.regions[i]
+		n := min(size, r.End()-pa)
+		at := unsafe.Pointer(&m.mapping[r.Offset+pa-r.Base])
+		if _, err := unix.MmapPtr(int(f.Fd()), offset, at, uintptr(n), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_FIXED|unix.MAP_NORESERVE); err != nil {
+			return fmt.Errorf("memory: map %d bytes of %s at %#x: %w", n, f.Name(), pa, err)
+		}
+		for _, h := range m.hooks {
+			h(pa, int(n))
+		}
+		offset, pa, size = offset+int64(n), pa+n, size-n
+	}
+	return nil
+}
+
 // Close unmaps the memory. Pages handed out by Page must not be used afterwards.
 func (m *Memory) Close() error {
 	var errs []error
@@ -113,7 +137,7 @@ func (m *Memory) ReadPage(pa uint64) *[PageSize]byte {
 	return nil
 }
 
-// FD returns the memory file. It stays owned by m.
+// FD returns the memory file. It stays owned by m. It does not have what MapPrivate mapped; Bytes has.
 func (m *Memory) FD() int { return m.fd }
 
 // Bytes returns the whole memory file as mapped; Region.Offset indexes it. It is valid until Close.

@@ -1,6 +1,21 @@
 #!/bin/busybox sh
 # Runs the commands that come over COM2, one a line: run COUNT NAME=VALUE... ARGUMENT...
 
+# A name without a slash would be one of Busybox's own programs for its shell.
+find_program() {
+  case $1 in
+    */*) program=$1; return ;;
+  esac
+  rest=$PATH:
+  while [ -n "$rest" ]; do
+    program=${rest%%:*}/$1
+    rest=${rest#*:}
+    [ -f "$program" ] && [ -x "$program" ] && return
+  done
+  echo "$1: command not found" >&2
+  exit 127
+}
+
 # Standard output and standard error of the command are pipes. The command's own process says its number
 # before it becomes the tool; the exit code comes when all that was written is on the wire: the driver has
 # sent what write() took before it returns, as the port is never busy.
@@ -19,9 +34,12 @@ run() {
             n=$((n - 1))
           done
           unset SHLVL OLDPWD
+          find_program "$1"
+          name=$1
+          shift
           read -r pid rest </proc/self/stat
           echo "pid $pid" >&3
-          exec "$@" 3>&- 4>&- 5>&- 8>&- 9>&-
+          exec -a "$name" "$program" "$@" 3>&- 4>&- 5>&- 8>&- 9>&-
         ) 2>&1 >&8 </dev/null
         echo $? >&9
       } | /bin/busybox cat >&5 3>&- 4>&- 8>&- 9>&-

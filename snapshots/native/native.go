@@ -28,6 +28,8 @@ const (
 	maxIndex = 256 << 20
 	// maxMemory bounds a range, in bytes: what x86 can address.
 	maxMemory = 1 << 52
+	// page is the unit in which files can be mapped.
+	page = 4 << 10
 	// Version is the version of the format that Write writes.
 	Version = 1
 )
@@ -88,7 +90,17 @@ type index struct {
 
 // Write saves a snapshot under path, replacing what is there. read copies len(p) bytes of memory from physical address
 // pa. The file appears under its name complete, or not at all.
-func Write(path string, h Header, read func(p []byte, pa uint64) error) (err error) {
+func Write(path string, h Header, read func(p []byte, pa uint64) error) error {
+	return write(path, h, read, writeTo)
+}
+
+// WritePlain is Write with memory as it is in place of compressed, for a file that is to be loaded often: Extents tells where
+// memory can be mapped from.
+func WritePlain(path string, h Header, read func(p []byte, pa uint64) error) error {
+	return write(path, h, read, writePlainTo)
+}
+
+func write(path string, h Header, read reader, writeTo func(io.Writer, Header, reader) error) (err error) {
 	h.Version = Version
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
@@ -128,7 +140,10 @@ func Write(path string, h Header, read func(p []byte, pa uint64) error) (err err
 	return dir.Sync()
 }
 
-func writeTo(w io.Writer, h Header, read func(p []byte, pa uint64) error) error {
+// reader copies memory from a physical address.
+type reader = func(p []byte, pa uint64) error
+
+func writeTo(w io.Writer, h Header, read reader) error {
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return err
@@ -165,11 +180,54 @@ func writeTo(w io.Writer, h Header, read func(p []byte, pa uint64) error) error 
 			ix.Chunks = append(ix.Chunks, c)
 		}
 	}
+	return writeIndex(w, enc, ix, at)
+}
+
+// writePlainTo is writeTo that writes chunks as they are, each at a multiple of a page.
+func writePlainTo(w io.Writer, h Header, read reader) error {
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return err
+	}
+	defer enc.Close()
+	head := make([]byte, page)
+	copy(head, magic)
+	if _, err := w.Write(head); err != nil {
+		return err
+	}
+	at := int64(page)
+	ix := index{Header: h}
+	buf := make([]byte, ChunkSize)
+	zero := make([]byte, ChunkSize)
+	for _, r := range h.Ranges {
+		for off := uint64(0); off < r.Size; off += ChunkSize {
+			n := min(ChunkSize, r.Size-off)
+			if err := read(buf[:n], r.Base+off); err != nil {
+				return err
+			}
+			if bytes.Equal(buf[:n], zero[:n]) {
+				ix.Chunks = append(ix.Chunks, chunk{})
+				continue
+			}
+			ix.Chunks = append(ix.Chunks, chunk{Offset: at, Length: uint32(n), Raw: true, CRC: crc32.Checksum(buf[:n], castagnoli)})
+			padded := (n + page - 1) &^ (page - 1)
+			clear(buf[n:padded])
+			if _, err := w.Write(buf[:padded]); err != nil {
+				return err
+			}
+			at += int64(padded)
+		}
+	}
+	return writeIndex(w, enc, ix, at)
+}
+
+// writeIndex writes index and trailer at the end of the file, which is at.
+func writeIndex(w io.Writer, enc *zstd.Encoder, ix index, at int64) error {
 	j, err := json.Marshal(ix)
 	if err != nil {
 		return err
 	}
-	packed = enc.EncodeAll(j, packed[:0])
+	packed := enc.EncodeAll(j, nil)
 	if _, err := w.Write(packed); err != nil {
 		return err
 	}
@@ -330,6 +388,42 @@ func (s *File) ReadPhysical(p []byte, pa uint64) error {
 		p, pa = p[n:], pa+uint64(n)
 	}
 	return nil
+}
+
+// Extent is a piece of memory that lies in the file as it is.
+type Extent struct {
+	Base   uint64 // physical address
+	Offset int64  // in the file, a multiple of 4096
+	Size   uint64
+}
+
+// Extents returns the file and the pieces of memory that can be mapped from it, by address; what is in none of them is zero.
+// The file stays the snapshot's. It is nil if memory cannot be mapped, because it is compressed or because the snapshot is not a
+// file. What is mapped is not compared with its checksum.
+func (s *File) Extents() (*os.File, []Extent) {
+	f, ok := s.closer.(*os.File)
+	if !ok {
+		return nil, nil
+	}
+	var out []Extent
+	n := 0
+	for _, r := range s.Header.Ranges {
+		for off := uint64(0); off < r.Size; off, n = off+ChunkSize, n+1 {
+			c, size := s.chunks[n], min(ChunkSize, r.Size-off)
+			if c.Length == 0 {
+				continue
+			}
+			if !c.Raw || c.Offset%page != 0 || uint64(c.Length) != size || (r.Base|r.Size)%page != 0 {
+				return nil, nil
+			}
+			if k := len(out) - 1; k >= 0 && out[k].Base+out[k].Size == r.Base+off && out[k].Offset+int64(out[k].Size) == c.Offset {
+				out[k].Size += size
+				continue
+			}
+			out = append(out, Extent{Base: r.Base + off, Offset: c.Offset, Size: size})
+		}
+	}
+	return f, out
 }
 
 func (s *File) rangeOf(pa uint64) (int, bool) {

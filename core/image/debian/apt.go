@@ -27,18 +27,19 @@ var ErrApt = errors.New("apt")
 // listsFresh is how old the package lists may be.
 const listsFresh = 24 * time.Hour
 
-// Fetch downloads the named packages, and all that they depend on if dependencies is set, and returns their files: those of
+// Fetch downloads the named packages, and all that they depend on, and returns their files: those of
 // the named packages first, in their order. What is there already is not downloaded again.
-func (a *Apt) Fetch(ctx context.Context, names []string, dependencies bool) (named, others []string, err error) {
+func (a *Apt) Fetch(ctx context.Context, names []string) (named, others []string, err error) {
 	if err := a.update(ctx); err != nil {
 		return nil, nil, err
 	}
-	args := []string{"install", "--no-install-recommends", "--print-uris", "-y"}
-	out, err := a.run(ctx, "apt-get", append(args, names...)...)
+	install := append([]string{"install", "--no-install-recommends", "-y"}, names...)
+	// What has been downloaded is not in the list of what is to be downloaded, so apt looks where there is nothing.
+	out, err := a.run(ctx, append(install, "--print-uris", "-o", "Dir::Cache::archives=none")...)
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, err := a.run(ctx, "apt-get", append([]string{"install", "--no-install-recommends", "--download-only", "-y"}, names...)...); err != nil {
+	if _, err := a.run(ctx, append(install, "--download-only")...); err != nil {
 		return nil, nil, err
 	}
 	files := map[string]string{}
@@ -77,7 +78,7 @@ func (a *Apt) update(ctx context.Context) error {
 	if err := a.setup(ctx); err != nil {
 		return err
 	}
-	if _, err := a.run(ctx, "apt-get", "update"); err != nil {
+	if _, err := a.run(ctx, "update"); err != nil {
 		return err
 	}
 	return os.WriteFile(stamp, nil, 0o644)
@@ -118,8 +119,8 @@ func (a *Apt) setup(ctx context.Context) error {
 
 func (a *Apt) sources() string { return filepath.Join(a.Dir, "sources-"+a.Architecture+".list") }
 
-// run runs one of apt's programs on the private state.
-func (a *Apt) run(ctx context.Context, program string, args ...string) (string, error) {
+// run runs apt-get on the private state.
+func (a *Apt) run(ctx context.Context, args ...string) (string, error) {
 	options := []string{
 		"-qq",
 		"-o", "Dir::State=" + filepath.Join(a.Dir, "state"),
@@ -131,7 +132,7 @@ func (a *Apt) run(ctx context.Context, program string, args ...string) (string, 
 		"-o", "APT::Sandbox::User=", "-o", "Acquire::Languages=none", "-o", "Acquire::Retries=3",
 		"-o", "APT::Update::Post-Invoke-Success=", "-o", "DPkg::Post-Invoke=",
 	}
-	return command(ctx, program, append(options, args...)...)
+	return command(ctx, "apt-get", append(options, args...)...)
 }
 
 func command(ctx context.Context, program string, args ...string) (string, error) {

@@ -13,7 +13,7 @@ import (
 // always are libraries that programs load by name while they run.
 var always = []string{"libgcc_s.so.1"}
 
-// Prune drops the libraries of dependencies that no program in the tree needs. An error names a program that lacks one.
+// Prune drops the libraries of dependencies that nothing in the tree needs, and plugins that lack a library. An error names a program that lacks one.
 func (t *Tree) Prune() error {
 	at := map[string][]string{} // where files of that name are
 	var todo []string
@@ -57,11 +57,16 @@ func (t *Tree) Prune() error {
 		if err != nil {
 			return fmt.Errorf("initramfs: %s: %w", name, err)
 		}
-		if p := interpreter(f); p != "" {
-			wanted = append(wanted, path.Base(p))
+		linker := interpreter(f)
+		if linker != "" {
+			wanted = append(wanted, path.Base(linker))
 		}
 		for _, w := range wanted {
-			if !need(w) {
+			switch {
+			case need(w):
+			case linker == "": // a plugin for what the package only recommends
+				delete(t.nodes, name)
+			default:
 				return fmt.Errorf("initramfs: %s needs the library %s, which no package has; add the one that does to the tools", name, w)
 			}
 		}

@@ -173,16 +173,11 @@ func (t *Tree) Write(w io.Writer) error {
 		h := &cpio.Header{
 			Name: name, Mode: n.mode, Size: int64(len(n.data)), Links: 1, ModTime: time.Unix(0, 0), Inode: int64(i + 1),
 		}
-		if n.mode&^0o7777 == cpio.TypeSymlink {
-			h.Linkname = string(n.data)
-		}
 		if err := c.WriteHeader(h); err != nil {
 			return fmt.Errorf("initramfs: %s: %w", name, err)
 		}
-		if h.Linkname == "" {
-			if _, err := c.Write(n.data); err != nil {
-				return fmt.Errorf("initramfs: %s: %w", name, err)
-			}
+		if _, err := c.Write(n.data); err != nil {
+			return fmt.Errorf("initramfs: %s: %w", name, err)
 		}
 	}
 	return c.Close()

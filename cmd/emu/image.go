@@ -1,0 +1,190 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/hybridbridge/emu/core/image"
+)
+
+func newImageCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "image",
+		Short: "Make and list trusted images",
+		Long: `A trusted image is a kernel that has booted in emu with a toolbox and waits for a command. An introspection needs the one
+of the snapshot's kernel. Images are in emu/images below $XDG_DATA_HOME (~/.local/share), downloaded packages in
+emu/packages below $XDG_CACHE_HOME (~/.cache).
+
+Exit codes: 0 done; 1 error; 2 usage; 128+n ended by signal n.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError("unknown command %q; \"emu help image\" lists them", args[0])
+			}
+			return cmd.Help()
+		},
+	}
+	c.AddCommand(newImageBuildCommand(), newImageListCommand(), newImageInfoCommand(), newImageRemoveCommand())
+	return c
+}
+
+func newImageBuildCommand() *cobra.Command {
+	var o image.Options
+	var memory string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "build --kernel DEB|VMLINUZ|PACKAGE",
+		Short: "Boot a kernel with a toolbox and save it as a trusted image",
+		Long: `Build boots a kernel in emu and lets it say its symbols, types and notes. The kernel is a Debian package, a kernel image
+(bzImage or vmlinux) or the name of a package, such as linux-image-cloud-amd64 or linux-image-686-pae:i386. Packages that
+are named are fetched with apt-get, with what they depend on. An image of the same name is replaced.`,
+		Args: cobra.NoArgs,
+	}
+	f := c.Flags()
+	f.StringVar(&o.Kernel, "kernel", "", "Debian package file, kernel image or package name")
+	f.StringVar(&o.ModuleDir, "modules-dir", "", "the kernel image's lib/modules/RELEASE")
+	f.StringSliceVar(&o.Modules, "modules", nil, "kernel modules to load (default: those that ss calls)")
+	f.StringSliceVar(&o.Tools, "tools", nil, "packages of the toolbox (default: "+strings.Join(image.DefaultTools, ",")+")")
+	f.StringVar(&o.Root, "rootfs", "", "take the toolbox from this folder")
+	f.StringVar(&o.Name, "name", "", "name of the image (default: the kernel's release)")
+	f.StringVar(&memory, "memory", "256M", "size of the trusted VM's RAM")
+	f.BoolVar(&asJSON, "json", false, "print JSON")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		switch {
+		case o.Kernel == "":
+			return usageError("emu image build needs --kernel DEB, VMLINUZ or PACKAGE")
+		case o.Root != "" && len(o.Tools) > 0:
+			return usageError("--rootfs and --tools exclude each other")
+		}
+		var err error
+		if o.Memory, err = parseSize(memory); err != nil {
+			return usageError("--memory: %w", err)
+		}
+		s, err := image.DefaultStore()
+		if err != nil {
+			return err
+		}
+		progress, done := statusLine(c.ErrOrStderr())
+		i, err := s.Build(c.Context(), o, progress)
+		done()
+		if err != nil {
+			return err
+		}
+		return printImage(c.OutOrStdout(), i, asJSON)
+	}
+	return c
+}
+
+func newImageListCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{Use: "ls", Short: "List the trusted images", Args: cobra.NoArgs}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		s, err := image.DefaultStore()
+		if err != nil {
+			return err
+		}
+		all, err := s.List()
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			infos := []image.Info{}
+			for _, i := range all {
+				infos = append(infos, i.Info)
+			}
+			return printJSON(c.OutOrStdout(), infos)
+		}
+		for _, i := range all {
+			fmt.Fprintf(c.OutOrStdout(), "%-32s %d bits, %d MiB on disk, %s\n", i.ID, i.Bits, diskUsage(i.Dir)>>20, i.Kernel)
+		}
+		return nil
+	}
+	return c
+}
+
+func newImageInfoCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{Use: "info NAME", Short: "Say what is in a trusted image", Args: cobra.ExactArgs(1)}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		s, err := image.DefaultStore()
+		if err != nil {
+			return err
+		}
+		i, err := s.Open(args[0])
+		if err != nil {
+			return err
+		}
+		return printImage(c.OutOrStdout(), i, asJSON)
+	}
+	return c
+}
+
+func newImageRemoveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "rm NAME...", Short: "Remove trusted images", Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			s, err := image.DefaultStore()
+			if err != nil {
+				return err
+			}
+			for _, id := range args {
+				if err := s.Remove(id); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+func printImage(w io.Writer, i *image.Image, asJSON bool) error {
+	if asJSON {
+		return printJSON(w, i.Info)
+	}
+	fmt.Fprintf(w, "image        %s\n", i.ID)
+	fmt.Fprintf(w, "folder       %s, %d MiB\n", i.Dir, diskUsage(i.Dir)>>20)
+	fmt.Fprintf(w, "kernel       %s\n", i.Banner)
+	fmt.Fprintf(w, "from         %s\n", i.Kernel)
+	if i.BTFHash != "" {
+		fmt.Fprintf(w, "BTF sha256   %s\n", i.BTFHash)
+	}
+	fmt.Fprintf(w, "memory       %d MiB\n", i.Memory>>20)
+	fmt.Fprintf(w, "tools        %s\n", strings.Join(i.Tools, " "))
+	fmt.Fprintf(w, "modules      %s\n", strings.Join(i.Modules, " "))
+	return nil
+}
+
+// diskUsage is the sum of the sizes of the files below a folder, in bytes.
+func diskUsage(dir string) (n int64) {
+	_ = filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			if info, err := d.Info(); err == nil {
+				n += info.Size()
+			}
+		}
+		return nil
+	})
+	return n
+}
+
+// statusLine returns a function that shows what is being done on one line, if w is a terminal, and one that removes the line.
+func statusLine(w io.Writer) (show image.Progress, done func()) {
+	if f, ok := w.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil, func() {}
+	}
+	return func(what string) { fmt.Fprintf(w, "\r%s ...\x1b[K", what) }, func() { fmt.Fprint(w, "\r\x1b[K") }
+}

@@ -1,0 +1,167 @@
+package image
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hybridbridge/emu/core/boot"
+	"github.com/hybridbridge/emu/core/machine"
+	"github.com/hybridbridge/emu/core/session"
+	"github.com/hybridbridge/emu/cpu"
+)
+
+// Placement says where the trusted kernel and the RAM of its machine lie. The zero value is a kernel at the addresses for which
+// it was linked, with 4-level page tables and without page-table isolation.
+type Placement struct {
+	// Shifts places the kernel; nil leaves it where it was linked.
+	Shifts *boot.Shifts `json:"shifts,omitempty"`
+	// LA57 gives a 64-bit kernel 5-level page tables.
+	LA57 bool `json:"la57,omitempty"`
+	// PTI switches page-table isolation on.
+	PTI bool `json:"pti,omitempty"`
+	// MemoryAbove, if not 0, places RAM above this physical address, beside what the kernel image needs: the disjoint layout.
+	MemoryAbove uint64 `json:"memory_above,omitempty"`
+}
+
+// key names a placement in file names.
+func (p Placement) key() (string, error) {
+	if p.Shifts != nil && *p.Shifts == (boot.Shifts{}) {
+		p.Shifts = nil
+	}
+	j, err := json.Marshal(p)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(j))[:16], nil
+}
+
+// bootBudget bounds a boot, in instructions. A large kernel takes a tenth.
+const bootBudget = 40_000_000_000
+
+// Progress is told what is being done, in a few words. It may be nil.
+type Progress func(what string)
+
+func (p Progress) say(format string, args ...any) {
+	if p != nil {
+		p(fmt.Sprintf(format, args...))
+	}
+}
+
+// State returns the path of a saved machine for a placement, to be opened by package session. If there is none yet, the kernel
+// is booted, in some seconds. Of several processes that want the same one boots.
+func (i *Image) State(ctx context.Context, p Placement, progress Progress) (string, error) {
+	key, err := p.key()
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(i.Dir, dirStates)
+	path := filepath.Join(dir, key+".snapshot")
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	unlock, err := lock(ctx, filepath.Join(dir, key+".lock"), progress)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	s, err := i.boot(ctx, p, progress)
+	if err != nil {
+		return "", fmt.Errorf("trusted image %s: %w", i.ID, err)
+	}
+	return path, errors.Join(i.save(s, p, path), s.Close())
+}
+
+// save writes the machine, and beside it what it is.
+func (i *Image) save(s *session.Session, p Placement, path string) error {
+	j, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(strings.TrimSuffix(path, ".snapshot")+".json", append(j, '\n'), 0o644); err != nil {
+		return err
+	}
+	return s.Machine().SavePlain(path)
+}
+
+// boot boots the image's kernel until its agent waits.
+func (i *Image) boot(ctx context.Context, p Placement, progress Progress) (*session.Session, error) {
+	kernel, err := os.ReadFile(i.KernelPath())
+	if err != nil {
+		return nil, err
+	}
+	initramfs, err := os.ReadFile(filepath.Join(i.Dir, fileInitramfs))
+	if err != nil {
+		return nil, err
+	}
+	c := machine.Config{
+		MemorySize: i.Memory, Kernel: kernel, Initrd: initramfs, CommandLine: i.CommandLine, Shifts: &boot.Shifts{},
+	}
+	if p.Shifts != nil {
+		c.Shifts = p.Shifts
+	}
+	features := ""
+	if p.LA57 {
+		features = "+la57"
+	}
+	if c.CPU.Features, c.CPU.Model, err = cpu.ParseModel(features); err != nil {
+		return nil, err
+	}
+	if p.PTI {
+		c.CommandLine += " pti=on"
+	} else {
+		c.CommandLine += " pti=off"
+	}
+	if p.MemoryAbove != 0 {
+		c.KeepPhysical = true
+		if c.Layout, err = machine.DisjointLayout(kernel, i.Memory, p.MemoryAbove, c.Shifts); err != nil {
+			return nil, err
+		}
+	}
+	progress.say("booting %s", i.Release)
+	return session.Boot(ctx, c, session.Config{Budget: bootBudget, Console: io.Discard})
+}
+
+// lock waits until this process alone has the lock that a file stands for.
+func lock(ctx context.Context, path string, progress Progress) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	told := false
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		if !told {
+			progress.say("waiting for another emu")
+			told = true
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return nil, context.Cause(ctx)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
