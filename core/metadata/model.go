@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hybridbridge/emu/core/policy"
 )
@@ -79,7 +82,8 @@ func compareFrames(a, b Frame) int {
 
 // Decision is what happens at a site.
 type Decision struct {
-	// Routes are what the rules of redirection found, one for each of the site's operands.
+	// Routes are what the rules of redirection found, for each of the site's operands; those at the end that were never
+	// touched may be missing.
 	Routes []policy.Route
 	// Plan is the handler's answer. Its Routes, if there are any, take precedence.
 	Plan policy.Plan
@@ -148,31 +152,37 @@ func compareContexts(a, b Context) int {
 // Seen is a set of pairs of a route and its reason.
 type Seen uint32
 
-// SeenAs returns the set of one pair.
+// SeenAs returns the set of one pair, or the empty set if the pair has no meaning.
 func SeenAs(route policy.Route, reason policy.Reason) Seen {
+	if route > policy.Snapshot || reason > policy.ByHandler {
+		return 0
+	}
 	return 1 << (uint(route)*reasons + uint(reason))
 }
 
 // reasons is the number of reasons that Seen has room for with each route.
 const reasons = 16
 
-// Has says whether a pair is in the set.
-func (s Seen) Has(route policy.Route, reason policy.Reason) bool { return s&SeenAs(route, reason) != 0 }
-
-// String is such as "local by stack, snapshot by taint".
-func (s Seen) String() string {
-	var text string
-	for route, name := range []string{policy.Local: "local", policy.Snapshot: "snapshot"} {
-		for reason := range policy.Reason(reasons) {
-			if s.Has(policy.Route(route), reason) {
-				if text != "" {
-					text += ", "
+// All yields the pairs of the set that have a meaning, in order.
+func (s Seen) All() iter.Seq2[policy.Route, policy.Reason] {
+	return func(yield func(policy.Route, policy.Reason) bool) {
+		for route := range policy.Snapshot + 1 {
+			for reason := range policy.ByHandler + 1 {
+				if s&SeenAs(route, reason) != 0 && !yield(route, reason) {
+					return
 				}
-				text += name + " by " + reason.String()
 			}
 		}
 	}
-	return text
+}
+
+// String is such as "local by stack, snapshot by taint".
+func (s Seen) String() string {
+	var parts []string
+	for route, reason := range s.All() {
+		parts = append(parts, routeNames[route]+" by "+reason.String())
+	}
+	return strings.Join(parts, ", ")
 }
 
 // Operand is a memory operand of a site, and what was seen of it in any context.
@@ -242,6 +252,23 @@ func (s *Set) Scopes() []ScopeID {
 // Sites returns the sites of a scope by location. They are the Set's own and must not be changed.
 func (s *Set) Sites(id ScopeID) []Site { return s.scopes[id] }
 
+// Filter returns the sites that keep accepts, with all symbols and trainings.
+func (s *Set) Filter(keep func(ScopeID, *Site) bool) *Set {
+	out := &Set{scopes: map[ScopeID][]Site{}, symbols: maps.Clone(s.symbols), trainings: s.trainings}
+	for id, sites := range s.scopes {
+		var kept []Site
+		for i := range sites {
+			if keep(id, &sites[i]) {
+				kept = append(kept, sites[i])
+			}
+		}
+		if kept != nil {
+			out.scopes[id] = kept
+		}
+	}
+	return out
+}
+
 // Trainings returns the runs that contributed, by command. They are the Set's own and must not be changed.
 func (s *Set) Trainings() []Training { return s.trainings }
 
@@ -281,6 +308,9 @@ func (s *Set) Add(id ScopeID, sites ...Site) error {
 	if id.Syscall == "" {
 		return fmt.Errorf("Meta-Data of scope %q: it names no system call", id.Name)
 	}
+	if len(sites) == 0 {
+		return nil
+	}
 	normal := make([]Site, 0, len(sites))
 	for i := range sites {
 		if err := sites[i].check(); err != nil {
@@ -315,10 +345,10 @@ func (s *Site) check() error {
 	}
 	for i := range s.Contexts {
 		c := &s.Contexts[i]
-		if n := len(c.Routes); n > len(s.Operands) || n < len(s.Operands) && n > 0 {
+		if n := len(c.Routes); n > len(s.Operands) {
 			return fmt.Errorf("context %d has %d routes, but there are %d operands", i, n, len(s.Operands))
 		}
-		if n := len(c.Plan.Routes); n > 0 && n != len(s.Operands) {
+		if n := len(c.Plan.Routes); n > len(s.Operands) {
 			return fmt.Errorf("the plan of context %d has %d routes, but there are %d operands", i, n, len(s.Operands))
 		}
 		for _, r := range slices.Concat(c.Routes, c.Plan.Routes) {
