@@ -162,6 +162,9 @@ func (e *encoder) collect(s *Set) []string {
 
 func (e *encoder) site(s *Site) *metadatapb.Site {
 	p := &metadatapb.Site{Module: e.strings[s.Module], Offset: s.Offset, Code: s.Bytes, Category: uint32(s.Category)}
+	if s.Bits != 64 {
+		p.Bits = uint32(s.Bits)
+	}
 	for _, o := range s.Operands {
 		p.Operands = append(p.Operands, &metadatapb.Operand{
 			Text: e.strings[o.Text], Size: o.Size, Read: o.Read, Write: o.Write, Seen: uint32(o.Seen),
@@ -291,7 +294,8 @@ func fromProto(p *metadatapb.Set) (*Set, error) {
 
 func (d *decoder) site(p *metadatapb.Site) Site {
 	s := Site{
-		Location: Location{d.string(p.Module), p.Offset}, Bytes: p.Code, Category: policy.Category(min(p.Category, 255)),
+		Location: Location{d.string(p.Module), p.Offset}, Bytes: p.Code, Bits: uint8(min(p.Bits, 255)),
+		Category: policy.Category(min(p.Category, 255)),
 	}
 	for _, o := range p.Operands {
 		s.Operands = append(s.Operands, Operand{d.string(o.Text), o.Size, o.Read, o.Write, Seen(o.Seen)})

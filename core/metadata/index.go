@@ -2,7 +2,6 @@ package metadata
 
 import (
 	"encoding/binary"
-	"slices"
 
 	"github.com/hybridbridge/emu/core/policy"
 )
@@ -59,13 +58,14 @@ func newEntry(s *Site) *Entry {
 // Scope returns the index of a scope, nil if nothing is known of it. A nil ScopeIndex knows no site.
 func (x *Index) Scope(id ScopeID) *ScopeIndex { return x.scopes[id] }
 
-// Site returns what is known about the instruction with these bytes at a location, nil if nothing is.
+// Site returns what is known about the instruction with these bytes at a location, nil if nothing is. The bytes are as they
+// are in this run, wherever the kernel lies.
 func (s *ScopeIndex) Site(l Location, code []byte) *Entry {
 	if s == nil {
 		return nil
 	}
 	for _, e := range s.sites[l] {
-		if slices.Equal(e.Site.Bytes, code) {
+		if compareShapes(e.Site.Bytes, e.Site.fields, code, e.Site.fields) == 0 {
 			return e
 		}
 	}

@@ -55,6 +55,7 @@ type (
 		jsonLocation
 		Symbol   string        `json:"symbol,omitempty"` // for reading only
 		Bytes    hexBytes      `json:"bytes"`
+		Bits     uint8         `json:"bits"`
 		Category string        `json:"category"`
 		Operands []jsonOperand `json:"operands,omitempty"`
 		Contexts []jsonContext `json:"contexts,omitempty"`
@@ -240,7 +241,7 @@ func symbolName(s *Set, l Location) string {
 func siteToJSON(s *Set, site *Site) jsonSite {
 	j := jsonSite{
 		jsonLocation: locationToJSON(site.Location), Symbol: symbolName(s, site.Location),
-		Bytes: site.Bytes, Category: site.Category.String(),
+		Bytes: site.Bytes, Bits: site.Bits, Category: site.Category.String(),
 	}
 	for _, o := range site.Operands {
 		out := jsonOperand{o.Text, o.Size, o.Read, o.Write, []jsonSeen{}}
@@ -293,7 +294,7 @@ func (j *jsonSet) set() (*Set, error) {
 
 func (p *parser) site(j *jsonSite) Site {
 	s := Site{
-		Location: j.location(), Bytes: j.Bytes,
+		Location: j.location(), Bytes: j.Bytes, Bits: j.Bits,
 		Category: policy.Category(p.value("category", names(policy.Neutral), j.Category)),
 	}
 	for _, o := range j.Operands {

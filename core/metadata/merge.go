@@ -1,6 +1,8 @@
 package metadata
 
 import (
+	"bytes"
+	"cmp"
 	"slices"
 
 	"github.com/hybridbridge/emu/core/policy"
@@ -56,6 +58,9 @@ func joinSites(a, b Site) Site {
 		ops[i] = joinOperands(ops[i], o)
 	}
 	a.Operands = ops
+	if bytes.Compare(a.Bytes, b.Bytes) < 0 {
+		a.Bytes = b.Bytes
+	}
 	a.Category = JoinCategories(a.Category, b.Category)
 	a.Contexts = mergeSorted(a.Contexts, b.Contexts, contextOrder, firstContext)
 	return a
@@ -74,6 +79,8 @@ func joinTrainings(a, b Training) Training {
 // normal returns the site with its contexts in order and their category in its own.
 func (s *Site) normal() Site {
 	n := *s
+	n.Bits = cmp.Or(s.Bits, 64)
+	n.fields = fields(s.Bytes, n.Bits)
 	n.Contexts = slices.Clone(s.Contexts)
 	slices.SortFunc(n.Contexts, compareContexts)
 	n.Contexts = unite(n.Contexts, contextOrder, firstContext)

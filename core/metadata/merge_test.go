@@ -245,11 +245,43 @@ func TestBytesTellSitesApart(t *testing.T) {
 	}
 }
 
+// A kernel that KASLR has moved has other displacements and immediates, and a module's calls lead elsewhere.
+func TestRelocationDoesNotMakeAnotherSite(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		a, b []byte
+		bits uint8
+		same bool
+	}{
+		{"mov rdi, imm32", []byte{0x48, 0xc7, 0xc7, 0x00, 0x10, 0x20, 0x82}, []byte{0x48, 0xc7, 0xc7, 0x00, 0x10, 0x20, 0xa2}, 64, true},
+		{"mov rax, [rax*8+disp32]", []byte{0x48, 0x8b, 0x04, 0xc5, 0, 0, 0x10, 0x82}, []byte{0x48, 0x8b, 0x04, 0xc5, 0, 0, 0x10, 0x92}, 64, true},
+		{"movabs rax, imm64", []byte{0x48, 0xb8, 0, 0, 0, 0x82, 0xff, 0xff, 0xff, 0xff}, []byte{0x48, 0xb8, 0, 0, 0, 0x83, 0xff, 0xff, 0xff, 0xff}, 64, true},
+		{"call rel32", []byte{0xe8, 1, 0, 0, 0}, []byte{0xe8, 2, 0, 0, 0}, 64, true},
+		{"mov eax, [disp32] of 32 bits", []byte{0xa1, 0, 0, 0, 0xc1}, []byte{0xa1, 0, 0, 0, 0xc2}, 32, true},
+		{"another register", []byte{0x48, 0xc7, 0xc7, 0, 0, 0, 0}, []byte{0x48, 0xc7, 0xc6, 0, 0, 0, 0}, 64, false},
+		{"imm8 after disp32", []byte{0x80, 0x3d, 1, 2, 3, 4, 0}, []byte{0x80, 0x3d, 1, 2, 3, 4, 1}, 64, false},
+		{"disp32 before imm8", []byte{0x80, 0x3d, 0, 0, 0, 0, 0}, []byte{0x80, 0x3d, 1, 2, 3, 4, 0}, 64, true},
+		{"disp8 before imm32", []byte{0xc7, 0x40, 0x10, 0, 0, 0, 0}, []byte{0xc7, 0x40, 0x18, 0, 0, 0, 0}, 64, false},
+		{"nop for call", []byte{0xe8, 1, 0, 0, 0}, []byte{0x0f, 0x1f, 0x44, 0, 0}, 64, false},
+	} {
+		a, b := site(policy.Redirectable, from(policy.Snapshot, 0x10)), site(policy.Redirectable, from(policy.Snapshot, 0x10))
+		a.Bytes, a.Bits, b.Bytes, b.Bits = c.a, c.bits, c.b, c.bits
+		set := merged(setOf(t, a), setOf(t, b))
+		if n := len(set.Sites(scope)); (n == 1) != c.same {
+			t.Errorf("%s: %d sites", c.name, n)
+		}
+		if e := metadata.NewIndex(setOf(t, a)).Scope(scope).Site(b.Location, b.Bytes); (e != nil) != c.same {
+			t.Errorf("%s: found %v", c.name, e)
+		}
+	}
+}
+
 func TestNonsenseIsRefused(t *testing.T) {
 	good := func() metadata.Site { return site(policy.Redirectable, from(policy.Snapshot, 0x20, 0x10)) }
 	for name, spoil := range map[string]func(s *metadata.Site){
 		"no bytes":         func(s *metadata.Site) { s.Bytes = nil },
 		"too many bytes":   func(s *metadata.Site) { s.Bytes = make([]byte, 16) },
+		"bits":             func(s *metadata.Site) { s.Bits = 16 },
 		"category":         func(s *metadata.Site) { s.Category = 9 },
 		"contradiction":    func(s *metadata.Site) { s.Category = policy.NonRedirectable },
 		"routes":           func(s *metadata.Site) { s.Contexts[0].Routes = append(s.Contexts[0].Routes, policy.Local) },

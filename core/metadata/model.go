@@ -1,7 +1,6 @@
 package metadata
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"iter"
@@ -202,11 +201,14 @@ func OperandsOf(ops []policy.Operand) []Operand {
 	return out
 }
 
-// Site is an instruction within a scope. Two sites are the same if location and bytes are: kernels patch themselves.
+// Site is an instruction within a scope. Two sites are the same if their locations and, since kernels patch themselves,
+// their bytes are. Displacements and immediates of 4 and 8 bytes do not count: KASLR changes them.
 type Site struct {
 	Location
-	// Bytes are the instruction, 1 to 15 bytes.
+	// Bytes are the instruction, 1 to 15 bytes; of two, the greater ones are kept.
 	Bytes []byte
+	// Bits are the width of its code segment, 32 or 64; 0 means 64.
+	Bits uint8
 	// Category is at least what the contexts say; Unknown leaves it to them. A site without memory operands needs no
 	// context but must say Neutral.
 	Category policy.Category
@@ -214,10 +216,12 @@ type Site struct {
 	// Contexts are what was seen in which execution context. A site that has one category in all that a run saw needs
 	// not have all of them, but what is not here cannot be told apart when another run finds the other category.
 	Contexts []Context
+
+	fields uint16 // see function fields
 }
 
 func (s *Site) compare(t *Site) int {
-	return cmp.Or(s.Location.compare(t.Location), bytes.Compare(s.Bytes, t.Bytes))
+	return cmp.Or(s.Location.compare(t.Location), cmp.Compare(s.Bits, t.Bits), compareShapes(s.Bytes, s.fields, t.Bytes, t.fields))
 }
 
 // Training is a run that contributed. It has no time of day: the same run gives the same Training.
@@ -337,6 +341,8 @@ func (s *Site) check() error {
 	switch {
 	case len(s.Bytes) == 0 || len(s.Bytes) > 15:
 		return fmt.Errorf("the instruction has %d bytes, but an instruction has 1 to 15", len(s.Bytes))
+	case s.Bits != 0 && s.Bits != 32 && s.Bits != 64:
+		return fmt.Errorf("its code is said to have %d bits, but it must be 32 or 64", s.Bits)
 	case s.Category > policy.Neutral:
 		return fmt.Errorf("category %d is not one of the six", s.Category)
 	}

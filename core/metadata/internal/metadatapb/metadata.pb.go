@@ -442,6 +442,7 @@ type Site struct {
 	Category      uint32                 `protobuf:"varint,4,opt,name=category,proto3" json:"category,omitempty"`
 	Operands      []*Operand             `protobuf:"bytes,5,rep,name=operands,proto3" json:"operands,omitempty"`
 	Contexts      []*Context             `protobuf:"bytes,6,rep,name=contexts,proto3" json:"contexts,omitempty"`
+	Bits          uint32                 `protobuf:"varint,7,opt,name=bits,proto3" json:"bits,omitempty"` // 32, or absent for 64
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -516,6 +517,13 @@ func (x *Site) GetContexts() []*Context {
 		return x.Contexts
 	}
 	return nil
+}
+
+func (x *Site) GetBits() uint32 {
+	if x != nil {
+		return x.Bits
+	}
+	return 0
 }
 
 type Operand struct {
@@ -884,14 +892,15 @@ const file_metadata_proto_rawDesc = "" +
 	"\x05Scope\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\rR\x04name\x12\x18\n" +
 	"\asyscall\x18\x02 \x01(\rR\asyscall\x12(\n" +
-	"\x05sites\x18\x03 \x03(\v2\x12.emu.metadata.SiteR\x05sites\"\xcc\x01\n" +
+	"\x05sites\x18\x03 \x03(\v2\x12.emu.metadata.SiteR\x05sites\"\xe0\x01\n" +
 	"\x04Site\x12\x16\n" +
 	"\x06module\x18\x01 \x01(\rR\x06module\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x12\n" +
 	"\x04code\x18\x03 \x01(\fR\x04code\x12\x1a\n" +
 	"\bcategory\x18\x04 \x01(\rR\bcategory\x121\n" +
 	"\boperands\x18\x05 \x03(\v2\x15.emu.metadata.OperandR\boperands\x121\n" +
-	"\bcontexts\x18\x06 \x03(\v2\x15.emu.metadata.ContextR\bcontexts\"o\n" +
+	"\bcontexts\x18\x06 \x03(\v2\x15.emu.metadata.ContextR\bcontexts\x12\x12\n" +
+	"\x04bits\x18\a \x01(\rR\x04bits\"o\n" +
 	"\aOperand\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\rR\x04text\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\rR\x04size\x12\x12\n" +
