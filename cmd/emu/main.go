@@ -128,6 +128,6 @@ func newRoot() *cobra.Command {
 		return hclog.New(&hclog.LoggerOptions{Name: "emu", Level: l, Output: os.Stderr}), nil
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(newRunCommand(logger), newDisasmCommand(), newSnapshotCommand())
+	root.AddCommand(newRunCommand(logger), newDisasmCommand(), newSnapshotCommand(), newMetaCommand(), newExplainCommand())
 	return root
 }

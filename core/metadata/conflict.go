@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 )
@@ -31,12 +32,18 @@ func (c *Conflict) String() string {
 type conflictID struct {
 	scope    ScopeID
 	location Location
-	bytes    string
+	shape    string
 	contexts int
 }
 
 func (c *Conflict) id() conflictID {
-	return conflictID{c.Scope, c.Site.Location, string(c.Site.Bytes), len(c.Contexts)}
+	shape := bytes.Clone(c.Site.Bytes)
+	for i := range shape {
+		if c.Site.fields&(1<<i) != 0 {
+			shape[i] = 0
+		}
+	}
+	return conflictID{c.Scope, c.Site.Location, string(shape), len(c.Contexts)}
 }
 
 // Conflicts returns all conflicts, in the order of scopes and sites.

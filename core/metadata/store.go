@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -309,4 +310,10 @@ func (s *Store) create() error {
 		return err
 	}
 	return nil
+}
+
+// IsStore says whether a file that begins so is a store: bbolt's magic number is in its first page, after the page's
+// header.
+func IsStore(b []byte) bool {
+	return len(b) >= 20 && binary.LittleEndian.Uint32(b[16:]) == 0xED0CDAED
 }
