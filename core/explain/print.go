@@ -36,7 +36,7 @@ func (l *Listing) Print(w io.Writer) error {
 	if l.Scope != "" {
 		name += " (" + l.Scope + ")"
 	}
-	fmt.Fprintf(&out, "%s: %s; in %d functions\n", name, Count(l.Counts), len(l.Functions))
+	fmt.Fprintf(&out, "%s: %s; functions: %d\n", name, Count(l.Counts), len(l.Functions))
 	if len(l.Commands) > 0 {
 		fmt.Fprintf(&out, "trained by: %s\n", strings.Join(l.Commands, "; "))
 	}
@@ -134,7 +134,8 @@ func Show(w io.Writer, key metadata.Key, s *metadata.Set) error {
 				if line.Number == 0 {
 					continue
 				}
-				fmt.Fprintf(&out, "    %-16s  %-4s  %-40s  %s\n", line.Address, line.Category, line.Original, strings.Join(line.Why, "; "))
+				text := fmt.Sprintf("    %-16s  %-4s  %-40s  %s", line.Address, line.Category, line.Original, strings.Join(line.Why, "; "))
+				fmt.Fprintln(&out, strings.TrimRight(text, " "))
 				for _, n := range line.notes() {
 					fmt.Fprintf(&out, "        %s\n", n)
 				}
