@@ -5,7 +5,7 @@ GOFUMPT  := mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.0
 # apt packages that tests and benches need; the program itself needs none.
 PACKAGES := qemu-system-x86 qemu-utils debootstrap e2fsprogs busybox-static cpio kmod gcc libc6-dev gdb acpica-tools \
-	bochs nasm binutils gzip xz-utils shellcheck
+	bochs nasm binutils gzip xz-utils shellcheck protobuf-compiler
 
 .DEFAULT_GOAL := build
 .PHONY: build setup test test-unit test-boot test-cpu test-legacy bench demo lint check fmt fuzz clean

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -143,12 +142,6 @@ func newImageRemoveCommand() *cobra.Command {
 			return nil
 		},
 	}
-}
-
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }
 
 func printImage(w io.Writer, i *image.Image, asJSON bool) error {

@@ -128,6 +128,7 @@ func newRoot() *cobra.Command {
 		return hclog.New(&hclog.LoggerOptions{Name: "emu", Level: l, Output: os.Stderr}), nil
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(newRunCommand(logger), newDisasmCommand(), newSnapshotCommand(), newImageCommand())
+	root.AddCommand(newRunCommand(logger), newDisasmCommand(), newSnapshotCommand(), newImageCommand(), newMetaCommand(),
+		newExplainCommand())
 	return root
 }

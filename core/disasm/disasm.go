@@ -32,6 +32,8 @@ type Options struct {
 	Syntax  Syntax
 	Count   int            // instructions; 0 prints until the memory ends
 	Symbols *symbols.Table // nil if there are none
+	// Name, if not nil, names the targets of branches in place of Symbols; "" leaves the address.
+	Name func(addr uint64) string
 }
 
 // longest is the length of the longest instruction, in bytes.
@@ -112,6 +114,9 @@ func Instruction(b []byte, addr uint64, o Options) (text string, size int) {
 	}
 	// x86asm gives whole addresses of branches; with the distance from the symbol that follows, it would print decimals.
 	named := func(target uint64) (string, uint64) {
+		if o.Name != nil {
+			return o.Name(target), target
+		}
 		s, off, ok := lookup(o.Symbols, target)
 		if !ok {
 			return "", 0

@@ -1,0 +1,109 @@
+package metadata
+
+import (
+	"encoding/binary"
+
+	"github.com/hybridbridge/emu/core/policy"
+)
+
+// Index answers what is known about sites, in constant time. It is made from a Set, is never changed, and may be used by
+// several goroutines.
+type Index struct {
+	scopes map[ScopeID]*ScopeIndex
+}
+
+// ScopeIndex is the part of an Index that belongs to one scope.
+type ScopeIndex struct {
+	sites map[Location][]*Entry
+}
+
+// Entry is what is known about one site.
+type Entry struct {
+	Site *Site
+	// Tree is what tells the contexts apart; a leaf if they agree, nil if there are none.
+	Tree *Tree
+
+	exact map[string]*Decision // by path; nil where decisions conflict
+}
+
+// NewIndex compiles a Set, which must not be changed afterwards.
+func NewIndex(s *Set) *Index {
+	x := &Index{map[ScopeID]*ScopeIndex{}}
+	for id, sites := range s.scopes {
+		si := &ScopeIndex{make(map[Location][]*Entry, len(sites))}
+		for i := range sites {
+			l := sites[i].Location
+			si.sites[l] = append(si.sites[l], newEntry(&sites[i]))
+		}
+		x.scopes[id] = si
+	}
+	return x
+}
+
+func newEntry(s *Site) *Entry {
+	e := &Entry{Site: s, exact: make(map[string]*Decision, len(s.Contexts))}
+	e.Tree, _ = NewTree(s.Contexts)
+	for i := range s.Contexts {
+		c := &s.Contexts[i]
+		k := pathKey(c.Path)
+		if _, conflict := e.exact[k]; conflict {
+			e.exact[k] = nil
+			continue
+		}
+		e.exact[k] = &c.Decision
+	}
+	return e
+}
+
+// Scope returns the index of a scope, nil if nothing is known of it. A nil ScopeIndex knows no site.
+func (x *Index) Scope(id ScopeID) *ScopeIndex { return x.scopes[id] }
+
+// Site returns what is known about the instruction with these bytes at a location, nil if nothing is. The bytes are as they
+// are in this run, wherever the kernel lies.
+func (s *ScopeIndex) Site(l Location, code []byte) *Entry {
+	if s == nil {
+		return nil
+	}
+	for _, e := range s.sites[l] {
+		if compareShapes(e.Site.Bytes, e.Site.fields, code, e.Site.fields) == 0 {
+			return e
+		}
+	}
+	return nil
+}
+
+// Category is the site's category; Unknown for a nil Entry.
+func (e *Entry) Category() policy.Category {
+	if e == nil {
+		return policy.Unknown
+	}
+	return e.Site.Category
+}
+
+// Exact returns the decision in a context that was seen with exactly this path; nil if there is none or several.
+func (e *Entry) Exact(path []Frame) *Decision {
+	if e == nil {
+		return nil
+	}
+	return e.exact[pathKey(path)]
+}
+
+// Decide returns the decision in any context that the tests of the tree do not tell from a known one; nil if there is
+// none. See Tree.Decide for what at is.
+func (e *Entry) Decide(at func(depth uint32) Location) *Decision {
+	if e == nil {
+		return nil
+	}
+	return e.Tree.Decide(at)
+}
+
+func pathKey(path []Frame) string {
+	b := make([]byte, 0, 16*len(path))
+	for _, f := range path {
+		b = binary.LittleEndian.AppendUint32(b, f.Depth)
+		b = binary.LittleEndian.AppendUint64(b, f.Return.Offset)
+		b = append(b, f.Return.Module...)
+		b = append(b, 0)
+	}
+	return string(b)
+}

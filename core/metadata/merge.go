@@ -1,0 +1,134 @@
+package metadata
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"github.com/hybridbridge/emu/core/policy"
+)
+
+// Every join below is the least upper bound of a partial order: commutative, associative and idempotent. So is a merge.
+
+// Merge adds all of o to s and returns the conflicts that neither of them had alone. Conflicts are not lost: see
+// Conflicts.
+func (s *Set) Merge(o *Set) []Conflict {
+	before := map[conflictID]bool{}
+	for _, set := range []*Set{s, o} {
+		for _, c := range set.Conflicts() {
+			before[c.id()] = true
+		}
+	}
+	for id, sites := range o.scopes {
+		s.addSorted(id, sites)
+	}
+	for l, y := range o.symbols {
+		s.AddSymbol(l, y)
+	}
+	s.trainings = mergeSorted(s.trainings, o.trainings, (*Training).compare, joinTrainings)
+	return slices.DeleteFunc(s.Conflicts(), func(c Conflict) bool { return before[c.id()] })
+}
+
+// JoinCategories is the category of a site that one run found to be a and another to be b: what is Unknown or touched
+// no memory yet (a repeated instruction with a count of zero) gives way, and two that differ make it Bi.
+func JoinCategories(a, b policy.Category) policy.Category {
+	switch {
+	case a == b || b == policy.Unknown:
+		return a
+	case a == policy.Unknown:
+		return b
+	case b == policy.Neutral:
+		return a
+	case a == policy.Neutral:
+		return b
+	}
+	return policy.BiRedirectable
+}
+
+func joinOperands(a, b Operand) Operand {
+	return Operand{max(a.Text, b.Text), max(a.Size, b.Size), a.Read || b.Read, a.Write || b.Write, a.Seen | b.Seen}
+}
+
+func joinSites(a, b Site) Site {
+	if len(a.Operands) < len(b.Operands) {
+		a, b = b, a
+	}
+	ops := slices.Clone(a.Operands)
+	for i, o := range b.Operands {
+		ops[i] = joinOperands(ops[i], o)
+	}
+	a.Operands = ops
+	if bytes.Compare(a.Bytes, b.Bytes) < 0 {
+		a.Bytes = b.Bytes
+	}
+	a.Category = JoinCategories(a.Category, b.Category)
+	a.Contexts = mergeSorted(a.Contexts, b.Contexts, contextOrder, firstContext)
+	return a
+}
+
+func contextOrder(a, b *Context) int    { return compareContexts(*a, *b) }
+func firstContext(a, _ Context) Context { return a }
+func scopeOrder(a, b *ScopeID) int      { return a.compare(*b) }
+func firstScope(a, _ ScopeID) ScopeID   { return a }
+func joinTrainings(a, b Training) Training {
+	a.Instructions = max(a.Instructions, b.Instructions)
+	a.Scopes = mergeSorted(a.Scopes, b.Scopes, scopeOrder, firstScope)
+	return a
+}
+
+// normal returns the site with its contexts in order and their category in its own.
+func (s *Site) normal() Site {
+	n := *s
+	n.Bits = cmp.Or(s.Bits, 64)
+	n.fields = fields(s.Bytes, n.Bits)
+	n.Contexts = slices.Clone(s.Contexts)
+	slices.SortFunc(n.Contexts, compareContexts)
+	n.Contexts = unite(n.Contexts, contextOrder, firstContext)
+	for i := range n.Contexts {
+		n.Category = JoinCategories(n.Category, n.Contexts[i].Category())
+	}
+	return n
+}
+
+func (t *Training) normal() Training {
+	n := *t
+	n.Scopes = slices.Clone(t.Scopes)
+	slices.SortFunc(n.Scopes, ScopeID.compare)
+	n.Scopes = slices.Compact(n.Scopes)
+	return n
+}
+
+// unite joins neighbours that are equal.
+func unite[T any](sorted []T, order func(a, b *T) int, join func(a, b T) T) []T {
+	var out []T
+	for i := range sorted {
+		if n := len(out); n > 0 && order(&out[n-1], &sorted[i]) == 0 {
+			out[n-1] = join(out[n-1], sorted[i])
+			continue
+		}
+		out = append(out, sorted[i])
+	}
+	return out
+}
+
+// mergeSorted returns the union of two sorted slices without equal elements, neither of which it changes.
+func mergeSorted[T any](a, b []T, order func(a, b *T) int, join func(a, b T) T) []T {
+	switch {
+	case len(b) == 0:
+		return a
+	case len(a) == 0:
+		return b
+	}
+	out := make([]T, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		switch c := order(&a[0], &b[0]); {
+		case c < 0:
+			out, a = append(out, a[0]), a[1:]
+		case c > 0:
+			out, b = append(out, b[0]), b[1:]
+		default:
+			out, a, b = append(out, join(a[0], b[0])), a[1:], b[1:]
+		}
+	}
+	return append(append(out, a...), b...)
+}
