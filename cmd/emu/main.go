@@ -105,13 +105,18 @@ func withSignals(ctx context.Context) (context.Context, func()) {
 
 func newRoot() *cobra.Command {
 	var level string
+	var inspecting inspectFlags
+	var logger func() (hclog.Logger, error)
 	root := &cobra.Command{
-		Use:           "emu",
+		Use:           "emu --snapshot FILE -- TOOL [ARGUMENT]...",
 		Short:         "Run and inspect virtual machines in a whole-system x86 emulator",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if inspecting.snapshot != "" {
+				return runInspect(cmd, &inspecting, logger, args)
+			}
 			if len(args) > 0 {
 				return usageError("unknown command %q; \"emu help\" lists them", args[0])
 			}
@@ -120,7 +125,9 @@ func newRoot() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &codedError{exitUsage, err} })
 	root.PersistentFlags().StringVar(&level, "log", "warn", "log level: trace, debug, info, warn, error, off")
-	logger := func() (hclog.Logger, error) {
+	inspecting.add(root.Flags())
+	root.Flags().SetInterspersed(false)
+	logger = func() (hclog.Logger, error) {
 		l := hclog.LevelFromString(level)
 		if l == hclog.NoLevel {
 			return nil, usageError("--log %s: the levels are trace, debug, info, warn, error and off", level)
@@ -129,6 +136,6 @@ func newRoot() *cobra.Command {
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(newRunCommand(logger), newDisasmCommand(), newSnapshotCommand(), newImageCommand(), newMetaCommand(),
-		newExplainCommand())
+		newExplainCommand(), newInspectCommand(logger))
 	return root
 }

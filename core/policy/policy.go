@@ -78,3 +78,10 @@ type Substitute struct {
 
 // Field names a value in the snapshot, with the syntax of Substitute.Snapshot.
 type Field string
+
+// Kernel is what a kernel policy is told about the kernel it is for.
+type Kernel struct {
+	Banner  string // the "Linux version ..." line
+	Release string // as uname -r prints it
+	Bits    int    // 64 or 32
+}

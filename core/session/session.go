@@ -49,7 +49,7 @@ type Config struct {
 	Taint *cpu.TaintOptions
 	// Beyond is the machine's Config.Beyond: another machine's memory.
 	Beyond func(pa uint64) *[4096]byte
-	Log   hclog.Logger
+	Log    hclog.Logger
 }
 
 // Session is a trusted VM whose agent waits for a command. Its methods belong to one goroutine.

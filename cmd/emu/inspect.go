@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/hybridbridge/emu/core/image"
+	"github.com/hybridbridge/emu/core/inspect"
+	"github.com/hybridbridge/emu/core/session"
+)
+
+// Exit codes of an inspection beside the tool's own, as timeout(1) and env(1) have them.
+const (
+	exitInspectBudget = 124 // the tool's instruction budget is spent
+	exitInspect       = 125 // emu could not run the tool
+)
+
+// inspectFlags are those of emu inspect and of its short form.
+type inspectFlags struct {
+	snapshot, accel, trace, stats string
+	budget                        uint64
+	console                       bool
+}
+
+func (i *inspectFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&i.snapshot, "snapshot", "", "memory snapshot of the untrusted machine, in any format of \"emu snapshot info\"")
+	f.StringVar(&i.accel, "accel", "soft", "what runs the trusted VM: soft")
+	f.StringVar(&i.stats, "stats", "", "say what the run took on standard error: text or json")
+	f.Lookup("stats").NoOptDefVal = "text"
+	f.StringVar(&i.trace, "trace", "", "write the tool's system calls and their scopes to this file")
+	f.Uint64Var(&i.budget, "budget", 0, "instructions that the tool may take (default: the policy's)")
+	f.BoolVar(&i.console, "console", false, "show the trusted kernel's console on standard error")
+}
+
+func newInspectCommand(logger func() (hclog.Logger, error)) *cobra.Command {
+	var flags inspectFlags
+	c := &cobra.Command{
+		Use:   "inspect --snapshot FILE [flags] -- TOOL [ARGUMENT]...",
+		Short: "Run an inspection tool against a memory snapshot",
+		Long: `Inspect runs a tool in a trusted VM in which kernel data is that of a memory snapshot: what it prints is what it would have
+printed inside the machine of the snapshot. "emu --snapshot FILE -- TOOL" is short for it. The tool's standard output, standard error
+and exit code are emu's. Whatever runs in the trusted image runs here, pipelines too: -- sh -c 'ps aux | grep sshd'.
+
+The trusted image of the snapshot's kernel must have been made with "emu image build"; if there is none, emu says how.
+
+Exit codes: the tool's own (126 if it cannot be executed, 127 if there is no such tool); 124 its instruction budget is
+spent; 125 emu could not run it, or the snapshot leads nowhere (a finding); 2 usage; 128+n ended by signal n.`,
+	}
+	c.RunE = func(c *cobra.Command, args []string) error { return runInspect(c, &flags, logger, args) }
+	flags.add(c.Flags())
+	c.Flags().SetInterspersed(false)
+	return c
+}
+
+func runInspect(c *cobra.Command, flags *inspectFlags, logger func() (hclog.Logger, error), args []string) error {
+	switch {
+	case flags.snapshot == "":
+		return usageError("emu inspect needs --snapshot FILE")
+	case len(args) == 0:
+		return usageError("there is no tool to run; as in: emu --snapshot %s -- ps aux", flags.snapshot)
+	case flags.accel != "soft":
+		return usageError("--accel %s: what there is is soft", flags.accel)
+	case flags.stats != "" && flags.stats != "text" && flags.stats != "json":
+		return usageError("--stats %s: text or json", flags.stats)
+	}
+	log, err := logger()
+	if err != nil {
+		return err
+	}
+	images, err := image.DefaultStore()
+	if err != nil {
+		return err
+	}
+	policies, err := openPolicies(log)
+	if err != nil {
+		return err
+	}
+	progress, done := statusLine(c.ErrOrStderr())
+	quiet := func() { done(); done = func() {} }
+	defer func() { quiet() }()
+	o := inspect.Options{
+		Snapshot: flags.snapshot, Argv: args, Images: images, Policies: policies, Budget: flags.budget, Log: log, Progress: progress,
+		// The first of the tool's output ends the progress line.
+		Stdout: writerFunc(func(p []byte) (int, error) { quiet(); return c.OutOrStdout().Write(p) }),
+		Stderr: writerFunc(func(p []byte) (int, error) { quiet(); return c.ErrOrStderr().Write(p) }),
+	}
+	if flags.console {
+		o.Console = c.ErrOrStderr()
+	}
+	if flags.trace != "" {
+		f, err := os.Create(flags.trace)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, f.Close()) }()
+		o.Trace = f
+	}
+	res, err := inspect.Run(c.Context(), o)
+	quiet()
+	if flags.stats != "" {
+		printInspectStats(c.ErrOrStderr(), flags.stats, &res)
+	}
+	var signal signalError
+	switch {
+	case errors.As(err, &signal):
+		return &codedError{exitSignal + int(signal.signal), err}
+	case errors.Is(err, context.Canceled):
+		return err
+	case errors.Is(err, session.ErrBudget):
+		return &codedError{exitInspectBudget, err}
+	case err != nil:
+		return &codedError{exitInspect, err}
+	case res.ExitCode != 0:
+		return &codedError{code: res.ExitCode}
+	}
+	return nil
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+func printInspectStats(w io.Writer, form string, res *inspect.Result) {
+	s := &res.Stats
+	if form == "json" {
+		_ = json.NewEncoder(w).Encode(s)
+		return
+	}
+	round := func(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }
+	t := &s.Times
+	fmt.Fprintf(w, "time          identify %v, image %v, restore %v, connect %v, run %v\n",
+		round(t.Identify), round(t.Image), round(t.Restore), round(t.Connect), round(t.Run))
+	fmt.Fprintf(w, "instructions  %d, of them %d in %d scopes\n", s.Instructions, s.Redirection.Instructions, s.Redirection.Scopes)
+	fmt.Fprintf(w, "redirected    %d accesses, %d pages of the snapshot\n", s.Redirection.Routed, s.Pages)
+	fmt.Fprintf(w, "policy        %d plans asked for, %d calls elided, %d locks set free, %d branches checked\n",
+		s.Redirection.Plans, s.Redirection.Elided, s.Redirection.Locks, s.Redirection.Branches)
+}

@@ -1,0 +1,255 @@
+package inspect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/hybridbridge/emu/core/boot"
+	"github.com/hybridbridge/emu/core/image"
+	"github.com/hybridbridge/emu/core/machine"
+	"github.com/hybridbridge/emu/core/policy"
+	"github.com/hybridbridge/emu/core/session"
+	"github.com/hybridbridge/emu/core/slowbridge"
+	"github.com/hybridbridge/emu/core/symbols"
+	"github.com/hybridbridge/emu/cpu"
+	"github.com/hybridbridge/emu/snapshots/formats"
+	"github.com/hybridbridge/emu/snapshots/linux"
+)
+
+// DefaultBudget is how many instructions a tool may take unless Options or the policy say otherwise: some minutes.
+const DefaultBudget = 10_000_000_000
+
+// Policies is who decides: the programs of package core/policy/host.
+type Policies interface {
+	// Policy returns the policy for a kernel.
+	Policy(ctx context.Context, k policy.Kernel) (policy.Policy, error)
+	// Plans answers for sites, one plan each.
+	Plans(ctx context.Context, sites []policy.Site) ([]policy.Plan, error)
+}
+
+// Options say what to run against what.
+type Options struct {
+	// Snapshot is the file; Open says how to read it.
+	Snapshot string
+	Open     formats.Options
+	Argv     []string
+	// Env is added to the tool's environment, as NAME=VALUE.
+	Env            []string
+	Stdout, Stderr io.Writer
+	Images         *image.Store
+	Policies       Policies
+	// Budget is how many instructions the tool may take; 0 leaves it to the policy, then to DefaultBudget.
+	Budget uint64
+	// Trace, if not nil, receives a line for each system call.
+	Trace io.Writer
+	// Console, if not nil, receives what the trusted kernel writes to its console.
+	Console  io.Writer
+	Progress image.Progress
+	Log      hclog.Logger
+}
+
+// Times are how long the parts of a run took.
+type Times struct {
+	Identify, Image, Restore, Connect, Run time.Duration
+}
+
+// Stats is what a run took.
+type Stats struct {
+	Times        Times
+	Instructions uint64 // executed in the trusted VM
+	Redirection  cpu.RedirectStats
+	Pages        int // of the snapshot that were read
+}
+
+// Result is the outcome of a tool that ran to its end.
+type Result struct {
+	// ExitCode is the tool's, as a shell would report it.
+	ExitCode int
+	Stats    Stats
+}
+
+// NoImageError says that there is no trusted image for the kernel of a snapshot.
+type NoImageError struct {
+	Release string
+	// Command makes one.
+	Command string
+}
+
+// Error names the command that makes the image.
+func (e *NoImageError) Error() string {
+	return fmt.Sprintf("there is no trusted image of the snapshot's kernel, %s; this makes one:\n  %s", e.Release, e.Command)
+}
+
+// BuildCommand returns the command that makes the image for a kernel.
+func BuildCommand(k *linux.Kernel) string {
+	arch := ""
+	if !k.Form.Wide() {
+		arch = ":i386"
+	}
+	return "emu image build --kernel linux-image-" + k.Release + arch
+}
+
+// Place is where the trusted kernel must lie for a snapshot's addresses to be its own.
+func Place(k *linux.Kernel) image.Placement {
+	p := image.Placement{LA57: k.Form == linux.Level5, PTI: k.PTI}
+	s := boot.Shifts{Text: k.TextShift}
+	if k.Form.Wide() {
+		s.PhysBase = uint64(k.PhysBase)
+		s.Regions = boot.Regions{PageOffset: k.PageOffset, Vmalloc: k.VmallocBase, Vmemmap: k.VmemmapBase}
+	}
+	if s.Text != 0 || s.PhysBase != 0 {
+		p.Shifts = &s
+	}
+	return p
+}
+
+// run is a run in progress.
+type run struct {
+	Options
+	kernel *linux.Kernel
+	memory *slowbridge.Memory
+	image  *image.Image
+	bridge *slowbridge.Bridge
+	sess   *session.Session
+	stats  Stats
+	since  time.Time
+}
+
+// lap returns the time since the last lap.
+func (r *run) lap() time.Duration {
+	now := time.Now()
+	d := now.Sub(r.since)
+	r.since = now
+	return d
+}
+
+// Run runs a tool. Errors are about emu, the snapshot or the trusted VM; a tool that fails has an ExitCode. Those that
+// wrap slowbridge.ErrFinding are about a snapshot that leads nowhere; session.ErrBudget is wrapped if the tool did not
+// end in time.
+func Run(ctx context.Context, o Options) (res Result, err error) {
+	if o.Progress == nil {
+		o.Progress = func(string) {}
+	}
+	if o.Log == nil {
+		o.Log = hclog.NewNullLogger()
+	}
+	r := &run{Options: o, since: time.Now()}
+	o.Progress("opening " + o.Snapshot)
+	snap, err := formats.Open(o.Snapshot, o.Open)
+	if err != nil {
+		return res, err
+	}
+	defer func() { err = errors.Join(err, snap.Close()) }()
+	if r.kernel, err = linux.Identify(snap); err != nil {
+		return res, fmt.Errorf("%s: %w", o.Snapshot, err)
+	}
+	r.memory = slowbridge.NewMemory(snap)
+	r.stats.Times.Identify = r.lap()
+
+	r.image, err = o.Images.Find(image.Identity{Banner: r.kernel.Banner, BTFHash: r.kernel.BTFHash})
+	if errors.Is(err, image.ErrNotFound) {
+		return res, &NoImageError{Release: r.kernel.Release, Command: BuildCommand(r.kernel)}
+	} else if err != nil {
+		return res, err
+	}
+	state, err := r.image.State(ctx, Place(r.kernel), o.Progress)
+	if err != nil {
+		return res, err
+	}
+	r.stats.Times.Image = r.lap()
+
+	o.Progress("restoring the trusted VM")
+	budget := o.Budget
+	if budget == 0 {
+		budget = DefaultBudget
+	}
+	r.sess, err = session.Open(state, session.Config{
+		Budget: budget, Console: o.Console, Log: o.Log,
+		Taint: &cpu.TaintOptions{PointerPart: true}, Beyond: r.memory.Page,
+		OnStart:   func(int) error { return r.connect(ctx) },
+		OnOutcome: r.outcome,
+	})
+	if err != nil {
+		return res, err
+	}
+	defer func() { err = errors.Join(err, r.sess.Close()) }()
+	r.stats.Times.Restore = r.lap()
+
+	o.Progress("running " + o.Argv[0])
+	c := r.sess.Machine().CPU()
+	before := c.Instructions()
+	res.ExitCode, err = r.sess.Run(ctx, session.Command{Argv: o.Argv, Env: o.Env, Stdout: o.Stdout, Stderr: o.Stderr})
+	r.stats.Times.Run = r.lap()
+	r.stats.Instructions = c.Instructions() - before
+	r.stats.Redirection = c.RedirectStats()
+	r.stats.Pages = r.memory.Touched()
+	res.Stats = r.stats
+	return res, err
+}
+
+// connect lets the machine see the snapshot from here on.
+func (r *run) connect(ctx context.Context) error {
+	r.stats.Times.Run = r.lap()
+	k := r.kernel
+	p, err := r.Policies.Policy(ctx, policy.Kernel{Banner: k.Banner, Release: k.Release, Bits: r.image.Bits})
+	if err != nil {
+		return err
+	}
+	table, err := r.symbols()
+	if err != nil {
+		return err
+	}
+	btf, err := os.ReadFile(r.image.BTFPath())
+	if err != nil {
+		return fmt.Errorf("trusted image %s: %w", r.image.ID, err)
+	}
+	cfg := slowbridge.Config{
+		Machine: r.sess.Machine(), Memory: r.memory, Kernel: k, Symbols: table, BTF: btf, Policy: p, Log: r.Log,
+		Plans: func(s []policy.Site) ([]policy.Plan, error) { return r.Policies.Plans(ctx, s) },
+	}
+	if r.Trace != nil {
+		cfg.Trace = func(call, scope string) {
+			fmt.Fprintf(r.Trace, "%d %s %s\n", r.sess.Machine().CPU().Instructions(), call, scope)
+		}
+	}
+	r.bridge, err = slowbridge.New(cfg)
+	r.stats.Times.Connect = r.lap()
+	return err
+}
+
+// symbols returns the trusted kernel's symbols where it runs. Those of modules are left out of a randomised kernel, whose
+// modules lie elsewhere.
+func (r *run) symbols() (*symbols.Table, error) {
+	f, err := os.Open(r.image.KallsymsPath())
+	if err != nil {
+		return nil, fmt.Errorf("trusted image %s: %w", r.image.ID, err)
+	}
+	defer f.Close()
+	t, err := symbols.ParseProc(f)
+	if err != nil {
+		return nil, fmt.Errorf("trusted image %s: %w", r.image.ID, err)
+	}
+	if r.kernel.TextShift == 0 {
+		return t, nil
+	}
+	var own []symbols.Symbol
+	for s := range t.All {
+		if s.Module == "" {
+			own = append(own, s)
+		}
+	}
+	return symbols.NewTable(own).Shift(r.kernel.TextShift), nil
+}
+
+func (r *run) outcome(o machine.Outcome) (bool, error) {
+	if r.bridge == nil {
+		return false, nil
+	}
+	return r.bridge.Outcome(o)
+}
