@@ -98,13 +98,14 @@ func BuildCommand(k *linux.Kernel) string {
 // Place is where the trusted kernel must lie for a snapshot's addresses to be its own.
 func Place(k *linux.Kernel) image.Placement {
 	p := image.Placement{LA57: k.Form == linux.Level5, PTI: k.PTI}
-	s := boot.Shifts{Text: k.TextShift}
-	if k.Form.Wide() {
-		s.PhysBase = uint64(k.PhysBase)
-		s.Regions = boot.Regions{PageOffset: k.PageOffset, Vmalloc: k.VmallocBase, Vmemmap: k.VmemmapBase}
+	if k.TextShift == 0 && k.PhysBase == 0 {
+		return p // no KASLR
 	}
-	if s.Text != 0 || s.PhysBase != 0 {
-		p.Shifts = &s
+	p.Shifts = &boot.Shifts{Text: k.TextShift}
+	if k.Form.Wide() {
+		// Only virtual addresses are seen: the image stays at the physical address for which it was linked.
+		p.Shifts.PhysBase = -k.TextShift
+		p.Shifts.Regions = boot.Regions{PageOffset: k.PageOffset, Vmalloc: k.VmallocBase, Vmemmap: k.VmemmapBase}
 	}
 	return p
 }

@@ -29,6 +29,8 @@ type Scope struct {
 	// Files restricts the scope to calls whose first argument is a descriptor of one of these: the name of a filesystem
 	// type ("proc", "sysfs", "cgroup2") or "socket:FAMILY" ("socket:netlink", "socket:inet"). Empty: any arguments.
 	Files []string
+	// FileArgument is the number of the argument that Files is about, from 0.
+	FileArgument int
 	// Roots are the globals that are redirected.
 	Roots []Root
 	// FreezeClock says that the time-stamp counter reads as it did in the snapshot.
@@ -52,6 +54,8 @@ type Elision struct {
 	Argument int
 	// Always elides whatever the argument.
 	Always bool
+	// Clock says that the caller sees the frozen clock (Policy.Clocks) instead of Return.
+	Clock bool
 	// Return is what the caller sees in the result register.
 	Return uint64
 }

@@ -94,7 +94,11 @@ func (b *Bridge) hooks(p *policy.Policy) map[uint64]cpu.Hook {
 		add(l.Function, cpu.Hook{Kind: cpu.HookLock, Argument: l.Argument, Offset: l.Offset, Size: l.Size})
 	}
 	for _, e := range p.Elided {
-		add(e.Function, cpu.Hook{Kind: cpu.HookElide, Argument: e.Argument, Always: e.Always, Return: e.Return})
+		h := cpu.Hook{Kind: cpu.HookElide, Argument: e.Argument, Always: e.Always, Return: e.Return}
+		if e.Clock {
+			h.Return = b.tsc
+		}
+		add(e.Function, h)
 	}
 	return h
 }
@@ -234,6 +238,11 @@ func (b *Bridge) makeSubstitutes(p *policy.Policy) error {
 // local finds the symbol and the offset of a field that needs no pointer to be followed. The symbol is nil if the kernel
 // does not have it.
 func (b *Bridge) local(field string) (*symbols.Symbol, uint64, error) {
+	if i := strings.IndexAny(field, "+:.-"); i > 0 {
+		if _, ok := b.symbols.Find(field[:i]); !ok {
+			return nil, 0, nil
+		}
+	}
 	e, err := b.types.parse(field)
 	if err != nil {
 		return nil, 0, err

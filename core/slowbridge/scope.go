@@ -3,6 +3,7 @@ package slowbridge
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hybridbridge/emu/core/policy"
@@ -13,10 +14,9 @@ import (
 // entry is the way into the kernel: what a system call's number and arguments are.
 type entry struct {
 	calls []string // names by number
-	// Offsets in struct pt_regs.
-	arg0, number uint64
-	// numberInRegister says that the second argument of the entry function is the number.
-	numberInRegister bool
+	// Offsets in struct pt_regs of the arguments and the number.
+	args   []uint64
+	number uint64
 }
 
 // files finds what a descriptor is.
@@ -86,14 +86,14 @@ func (b *Bridge) findFields() error {
 	f.socketInode = get("socket_alloc", "vfs_inode")
 	f.socketSock = get("socket_alloc", "socket.sk")
 	f.skFamily = get("sock", "__sk_common.skc_family")
-	if b.types.word == 8 {
-		b.entry.numberInRegister = true
-		b.entry.arg0 = get("pt_regs", "di")
-		b.entry.number = get("pt_regs", "orig_ax")
-	} else {
-		b.entry.arg0 = get("pt_regs", "bx")
-		b.entry.number = get("pt_regs", "orig_ax")
+	registers := []string{"di", "si", "dx", "r10", "r8", "r9"}
+	if b.types.word == 4 {
+		registers = []string{"bx", "cx", "dx", "si", "di", "bp"}
 	}
+	for _, r := range registers {
+		b.entry.args = append(b.entry.args, get("pt_regs", r))
+	}
+	b.entry.number = get("pt_regs", "orig_ax")
 	if s, ok := b.symbols.Find("current_task"); ok {
 		f.task = s.Address
 	} else if s, ok := b.symbols.Find("pcpu_hot"); ok {
@@ -117,9 +117,12 @@ func (b *Bridge) enter() error {
 	if nr < uint64(len(b.entry.calls)) {
 		name = b.entry.calls[nr]
 	}
-	scope := b.choose(name, func() string {
-		fd, _ := b.localWord(regs + b.entry.arg0)
-		return b.fileKind(fd)
+	scope := b.choose(name, func(argument int) string {
+		if argument >= len(b.entry.args) {
+			return ""
+		}
+		fd, _ := b.localWord(regs + b.entry.args[argument])
+		return b.fileKind(fd & 0xffffffff)
 	})
 	key := scopeKey{syscall: name}
 	if scope != nil {
@@ -145,34 +148,15 @@ func (b *Bridge) enter() error {
 	return nil
 }
 
-// choose finds the scope of a system call, nil if there is none. kind says what its first argument is, as a descriptor.
-func (b *Bridge) choose(name string, kind func() string) *policy.Scope {
-	what := "?"
+// choose finds the scope of a system call, nil if there is none. kind says what one of its arguments is, as a descriptor.
+func (b *Bridge) choose(name string, kind func(argument int) string) *policy.Scope {
 	for i := range b.policy.Scopes {
 		s := &b.policy.Scopes[i]
-		if !contains(s.Syscalls, name) {
-			continue
-		}
-		if len(s.Files) == 0 {
-			return s
-		}
-		if what == "?" {
-			what = kind()
-		}
-		if contains(s.Files, what) {
+		if slices.Contains(s.Syscalls, name) && (len(s.Files) == 0 || slices.Contains(s.Files, kind(s.FileArgument))) {
 			return s
 		}
 	}
 	return nil
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }
 
 // fileKind returns the filesystem type of a descriptor of the current process, "socket:FAMILY" for a socket, or "".

@@ -1,0 +1,42 @@
+package tables
+
+// Processes: the root of all process numbers, the first task, and what walks of their page tables ask.
+var processes = roots("init_pid_ns", "init_task", "highest_memmap_pfn", "max_pfn", "max_mapnr", "high_memory", "zero_pfn")
+
+// Processors. Copies of per-CPU variables are reached by __per_cpu_offset, so which processors there are must come from
+// the same machine.
+var cpus = roots("__per_cpu_offset", "__cpu_possible_mask", "__cpu_online_mask", "__cpu_present_mask", "__cpu_active_mask",
+	"nr_cpu_ids", "__num_online_cpus")
+
+// Time. The clock source itself is frozen, see clocksources.
+var timekeeping = roots("tk_core", "timekeeping_suspended", "jiffies", "jiffies_64", "offsets")
+
+// What /proc/stat, loadavg, interrupts and vmstat count.
+var statistics = roots("avenrun", "nr_threads", "total_forks", "irq_desc_tree", "sparse_irqs", "nr_irqs", "irq_err_count", "irq_mis_count")
+
+// Memory: meminfo, vmstat, zoneinfo, slabinfo, swaps.
+var memory = roots("_totalram_pages", "vm_zone_stat", "vm_node_stat", "vm_numa_event", "node_data", "contig_page_data",
+	"totalreserve_pages", "vm_committed_as", "nr_swap_pages", "total_swap_pages", "swap_info", "nr_swapfiles", "hstates",
+	"hugetlb_max_hstate", "nr_vmalloc_pages", "direct_pages_count", "blockdev_superblock", "slab_caches", "totalcma_pages",
+	"pcpu_nr_populated", "pcpu_nr_units", "pcpu_unit_pages", "node_states", "nr_node_ids", "max_swapfiles", "swap_active_head",
+	"swapper_spaces", "mem_section", "sysctl_overcommit_memory", "sysctl_overcommit_ratio", "sysctl_overcommit_kbytes")
+
+var modules = roots("modules")
+
+// Devices and filesystems.
+var devices = roots("file_systems", "chrdevs", "major_names", "iomem_resource", "ioport_resource", "block_class", "bdi_list")
+
+// The network hangs off init_net and a few tables of its own.
+var network = roots("init_net", "net_namespace_list", "tcp_hashinfo", "udp_table", "udplite_table", "raw_v4_hashinfo", "raw_v6_hashinfo",
+	"neigh_tables", "arp_tbl", "nd_tbl", "tcp_orphan_count", "tcp_sockets_allocated", "tcp_memory_allocated", "udp_memory_allocated")
+
+// Names: the host's and those of IPC objects.
+var names = roots("init_uts_ns", "init_ipc_ns")
+
+var cgroups = roots("cgroup_roots", "cgrp_dfl_root", "init_css_set", "css_set_table", "cgroup_subsys")
+
+var kernelMisc = roots("saved_command_line", "linux_banner", "boot_cpu_data", "cpu_info", "file_lock_list", "key_user_tree", "key_serial_tree")
+
+// The kernel's log.
+var printk = roots("prb", "printk_rb_static", "printk_rb_dynamic", "__log_buf", "log_buf", "log_buf_len", "clear_seq", "syslog_seq",
+	"syslog_partial", "syslog_time", "printk_time", "_printk_rb_static_descs", "_printk_rb_static_infos", "console_seq")

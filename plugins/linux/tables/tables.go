@@ -1,0 +1,37 @@
+package tables
+
+import (
+	"slices"
+
+	"github.com/hybridbridge/emu/core/policy"
+)
+
+// Policy returns the policy for a kernel of 64 or 32 bits.
+func Policy(bits int) policy.Policy {
+	return policy.Policy{
+		Scopes:      scopes(bits),
+		Local:       local,
+		Elided:      slices.Concat(releases, waits, clocksources),
+		Locks:       locks(bits),
+		Substitutes: substitutes,
+		Clocks:      clocks,
+	}
+}
+
+// roots makes roots of whole variables.
+func roots(names ...string) []policy.Root {
+	r := make([]policy.Root, len(names))
+	for i, n := range names {
+		r[i].Symbol = n
+	}
+	return r
+}
+
+// elide makes elisions of functions whose first argument is what counts.
+func elide(names ...string) []policy.Elision {
+	e := make([]policy.Elision, len(names))
+	for i, n := range names {
+		e[i].Function = n
+	}
+	return e
+}
