@@ -323,15 +323,15 @@ func (s *Set) Add(id ScopeID, sites ...Site) error {
 		normal = append(normal, sites[i].normal())
 	}
 	slices.SortStableFunc(normal, func(a, b Site) int { return a.compare(&b) })
-	s.addSorted(id, unite(normal, (*Site).compare, joinSites))
+	s.addSorted(id, unite(normal, (*Site).compare, joinSites), joinSites)
 	return nil
 }
 
-func (s *Set) addSorted(id ScopeID, sites []Site) {
+func (s *Set) addSorted(id ScopeID, sites []Site, join func(a, b Site) Site) {
 	if s.scopes == nil {
 		s.scopes = map[ScopeID][]Site{}
 	}
-	s.scopes[id] = mergeSorted(s.scopes[id], sites, (*Site).compare, joinSites)
+	s.scopes[id] = mergeSorted(s.scopes[id], sites, (*Site).compare, join)
 }
 
 // maxDepth is the size of the largest kernel stack that is believed, in bytes.
