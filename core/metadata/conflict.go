@@ -1,7 +1,6 @@
 package metadata
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 )
@@ -29,34 +28,23 @@ func (c *Conflict) String() string {
 	return fmt.Sprintf("%s at %s: %d contexts are decided differently and %s", c.Scope, c.Site.Location, len(c.Contexts), why)
 }
 
-type conflictID struct {
-	scope    ScopeID
-	location Location
-	shape    string
-	contexts int
-}
-
-func (c *Conflict) id() conflictID {
-	shape := bytes.Clone(c.Site.Bytes)
-	for i := range shape {
-		if c.Site.fields&(1<<i) != 0 {
-			shape[i] = 0
-		}
-	}
-	return conflictID{c.Scope, c.Site.Location, string(shape), len(c.Contexts)}
-}
-
 // Conflicts returns all conflicts, in the order of scopes and sites.
 func (s *Set) Conflicts() []Conflict {
 	var out []Conflict
 	for _, id := range s.Scopes() {
 		sites := s.scopes[id]
 		for i := range sites {
-			_, groups := NewTree(sites[i].Contexts)
-			for _, g := range groups {
-				out = append(out, Conflict{id, &sites[i], g})
-			}
+			out = append(out, siteConflicts(id, &sites[i])...)
 		}
+	}
+	return out
+}
+
+func siteConflicts(id ScopeID, s *Site) []Conflict {
+	var out []Conflict
+	_, groups := NewTree(s.Contexts)
+	for _, g := range groups {
+		out = append(out, Conflict{id, s, g})
 	}
 	return out
 }

@@ -13,20 +13,31 @@ import (
 // Merge adds all of o to s and returns the conflicts that neither of them had alone. Conflicts are not lost: see
 // Conflicts.
 func (s *Set) Merge(o *Set) []Conflict {
-	before := map[conflictID]bool{}
-	for _, set := range []*Set{s, o} {
-		for _, c := range set.Conflicts() {
-			before[c.id()] = true
-		}
-	}
-	for id, sites := range o.scopes {
-		s.addSorted(id, sites)
+	var conflicts []Conflict
+	for _, id := range o.Scopes() {
+		s.addSorted(id, o.scopes[id], func(a, b Site) Site {
+			joined := joinSites(a, b)
+			// With no more contexts than one of them had, there are no more conflicts either.
+			if len(joined.Contexts) > max(len(a.Contexts), len(b.Contexts)) {
+				conflicts = append(conflicts, newConflicts(id, &a, &b, &joined)...)
+			}
+			return joined
+		})
 	}
 	for l, y := range o.symbols {
 		s.AddSymbol(l, y)
 	}
 	s.trainings = mergeSorted(s.trainings, o.trainings, (*Training).compare, joinTrainings)
-	return slices.DeleteFunc(s.Conflicts(), func(c Conflict) bool { return before[c.id()] })
+	return conflicts
+}
+
+func newConflicts(id ScopeID, a, b, joined *Site) []Conflict {
+	known := slices.Concat(siteConflicts(id, a), siteConflicts(id, b))
+	return slices.DeleteFunc(siteConflicts(id, joined), func(c Conflict) bool {
+		return slices.ContainsFunc(known, func(k Conflict) bool {
+			return slices.EqualFunc(k.Contexts, c.Contexts, func(x, y Context) bool { return compareContexts(x, y) == 0 })
+		})
+	})
 }
 
 // JoinCategories is the category of a site that one run found to be a and another to be b: what is Unknown or touched

@@ -229,6 +229,26 @@ func TestOneContextTwoRoutesIsAConflict(t *testing.T) {
 	}
 }
 
+func TestFilterKeepsWhatItsSitesNeed(t *testing.T) {
+	set := setOf(t, site(policy.Redirectable, from(policy.Snapshot, 0x10)))
+	other := metadata.ScopeID{Syscall: "read"}
+	if err := set.Add(other, site(policy.NonRedirectable, from(policy.Local, 0x20))); err != nil {
+		t.Fatal(err)
+	}
+	for _, offset := range []uint64{0x10, 0x20, 0x100} {
+		set.AddSymbol(metadata.Location{Offset: offset}, metadata.Symbol{Function: "f", Offset: offset})
+	}
+	got := set.Filter(func(id metadata.ScopeID, s *metadata.Site) bool { return s.Category == policy.Redirectable })
+	if ids := got.Scopes(); len(ids) != 1 || ids[0] != scope {
+		t.Error(ids)
+	}
+	for offset, want := range map[uint64]bool{0x10: true, 0x20: false, 0x100: true} {
+		if _, ok := got.Symbol(metadata.Location{Offset: offset}); ok != want {
+			t.Errorf("symbol at %#x: %v", offset, ok)
+		}
+	}
+}
+
 func TestBytesTellSitesApart(t *testing.T) {
 	patched := site(policy.Redirectable, from(policy.Snapshot, 0x10))
 	patched.Bytes = []byte{0x0f, 0x1f, 0x00}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 	"strings"
 
@@ -256,14 +255,26 @@ func (s *Set) Scopes() []ScopeID {
 // Sites returns the sites of a scope by location. They are the Set's own and must not be changed.
 func (s *Set) Sites(id ScopeID) []Site { return s.scopes[id] }
 
-// Filter returns the sites that keep accepts, with all symbols and trainings.
+// Filter returns the sites that keep accepts, with their symbols and all trainings.
 func (s *Set) Filter(keep func(ScopeID, *Site) bool) *Set {
-	out := &Set{scopes: map[ScopeID][]Site{}, symbols: maps.Clone(s.symbols), trainings: s.trainings}
+	out := &Set{scopes: map[ScopeID][]Site{}, trainings: s.trainings}
+	copySymbol := func(l Location) {
+		if y, ok := s.symbols[l]; ok {
+			out.AddSymbol(l, y)
+		}
+	}
 	for id, sites := range s.scopes {
 		var kept []Site
 		for i := range sites {
-			if keep(id, &sites[i]) {
-				kept = append(kept, sites[i])
+			if !keep(id, &sites[i]) {
+				continue
+			}
+			kept = append(kept, sites[i])
+			copySymbol(sites[i].Location)
+			for _, c := range sites[i].Contexts {
+				for _, f := range c.Path {
+					copySymbol(f.Return)
+				}
 			}
 		}
 		if kept != nil {
@@ -323,15 +334,15 @@ func (s *Set) Add(id ScopeID, sites ...Site) error {
 		normal = append(normal, sites[i].normal())
 	}
 	slices.SortStableFunc(normal, func(a, b Site) int { return a.compare(&b) })
-	s.addSorted(id, unite(normal, (*Site).compare, joinSites))
+	s.addSorted(id, unite(normal, (*Site).compare, joinSites), joinSites)
 	return nil
 }
 
-func (s *Set) addSorted(id ScopeID, sites []Site) {
+func (s *Set) addSorted(id ScopeID, sites []Site, join func(a, b Site) Site) {
 	if s.scopes == nil {
 		s.scopes = map[ScopeID][]Site{}
 	}
-	s.scopes[id] = mergeSorted(s.scopes[id], sites, (*Site).compare, joinSites)
+	s.scopes[id] = mergeSorted(s.scopes[id], sites, (*Site).compare, join)
 }
 
 // maxDepth is the size of the largest kernel stack that is believed, in bytes.

@@ -28,62 +28,72 @@ type Branch struct {
 // apart; the tree leaves them undecided. Without contexts there is no tree.
 //
 // A test must be certain: what lies at a depth where a known context has no return address may be anything, the right
-// one too, left over from an earlier call. Such a context therefore follows every branch.
+// one too, left over from an earlier call. Such a context therefore follows every branch. Contexts that would make the
+// tree grow out of proportion by that are left undecided as well.
 func NewTree(contexts []Context) (tree *Tree, groups [][]Context) {
 	if len(contexts) == 0 {
 		return nil, nil
 	}
-	b := builder{}
-	refs := make([]*Context, len(contexts))
-	for i := range contexts {
-		refs[i] = &contexts[i]
+	first := &contexts[0]
+	if !slices.ContainsFunc(contexts, func(c Context) bool { return c.compare(&first.Decision) != 0 }) {
+		return &Tree{Decision: &first.Decision}, nil
 	}
-	slices.SortFunc(refs, func(a, b *Context) int { return compareContexts(*a, *b) })
-	tree = b.build(refs)
-	return tree, b.groups
+	b := newBuilder(contexts)
+	all := make([]int, len(b.contexts))
+	for i := range all {
+		all[i] = i
+	}
+	return b.build(all), b.groups
 }
 
+// builder has contexts, decisions and return addresses as small numbers, in order.
 type builder struct {
-	groups [][]Context
+	contexts []*Context
+	decision []int // by context
+	levels   []level
+	nodes    int // made so far
+	groups   [][]Context
 }
 
-func (b *builder) build(contexts []*Context) *Tree {
-	first := contexts[0]
-	if !slices.ContainsFunc(contexts, func(c *Context) bool { return c.compare(&first.Decision) != 0 }) {
-		return &Tree{Decision: &first.Decision}
-	}
-	depth := bestTest(contexts)
-	if depth == 0 {
-		b.conflict(contexts)
-		return &Tree{}
-	}
-	by, other := split(contexts, depth)
-	t := &Tree{Depth: depth}
-	for _, l := range slices.SortedFunc(maps.Keys(by), Location.compare) {
-		t.Branches = append(t.Branches, Branch{l, b.build(inOrder(by[l], other))})
-	}
-	if len(other) > 0 {
-		t.Else = b.build(other)
-	}
-	return t
+// level is a depth at which contexts have return addresses.
+type level struct {
+	depth   uint32
+	returns []Location
+	at      []int // by context, index in returns, or -1
 }
 
-// split sorts contexts by the return address at a depth; other have none there.
-func split(contexts []*Context, depth uint32) (by map[Location][]*Context, other []*Context) {
-	by = map[Location][]*Context{}
-	for _, c := range contexts {
-		if l, ok := c.at(depth); ok {
-			by[l] = append(by[l], c)
-		} else {
-			other = append(other, c)
+func newBuilder(contexts []Context) *builder {
+	b := &builder{decision: make([]int, len(contexts))}
+	for i := range contexts {
+		b.contexts = append(b.contexts, &contexts[i])
+	}
+	slices.SortFunc(b.contexts, func(a, b *Context) int { return compareContexts(*a, *b) })
+	var decisions []*Decision
+	returns := map[uint32][]Location{}
+	for i, c := range b.contexts {
+		d := slices.IndexFunc(decisions, func(d *Decision) bool { return d.compare(&c.Decision) == 0 })
+		if d < 0 {
+			d = len(decisions)
+			decisions = append(decisions, &c.Decision)
+		}
+		b.decision[i] = d
+		for _, f := range c.Path {
+			returns[f.Depth] = append(returns[f.Depth], f.Return)
 		}
 	}
-	return by, other
-}
-
-func inOrder(a, b []*Context) []*Context {
-	return mergeSorted(a, b, func(a, b **Context) int { return compareContexts(**a, **b) },
-		func(a, _ *Context) *Context { return a })
+	for _, depth := range slices.Sorted(maps.Keys(returns)) {
+		l := level{depth, returns[depth], make([]int, len(contexts))}
+		slices.SortFunc(l.returns, Location.compare)
+		l.returns = slices.Compact(l.returns)
+		for i, c := range b.contexts {
+			l.at[i] = -1
+			if r, ok := c.at(depth); ok {
+				l.at[i], _ = slices.BinarySearchFunc(l.returns, r, Location.compare)
+			}
+		}
+		b.levels = append(b.levels, l)
+	}
+	return b
 }
 
 // at returns the return address at a depth, if there is one.
@@ -95,53 +105,81 @@ func (c *Context) at(depth uint32) (Location, bool) {
 	return c.Path[i].Return, true
 }
 
-// bestTest returns the depth that tells the most pairs of different decisions apart, the one nearest to the top if there
-// are several; 0 if there is none.
-func bestTest(contexts []*Context) uint32 {
-	depths := map[uint32]bool{}
-	for _, c := range contexts {
-		for _, f := range c.Path {
-			depths[f.Depth] = true
+// build makes the tree of some of the contexts, which are in order.
+func (b *builder) build(some []int) *Tree {
+	b.nodes++
+	if !slices.ContainsFunc(some, func(c int) bool { return b.decision[c] != b.decision[some[0]] }) {
+		return &Tree{Decision: &b.contexts[some[0]].Decision}
+	}
+	l := b.bestTest(some)
+	if l == nil || b.nodes > 64+16*len(b.contexts) {
+		b.conflict(some)
+		return &Tree{}
+	}
+	branches := make([][]int, len(l.returns))
+	var other []int
+	for _, c := range some {
+		switch r := l.at[c]; {
+		case r < 0:
+			other = append(other, c)
+			for i := range branches {
+				branches[i] = append(branches[i], c)
+			}
+		default:
+			branches[r] = append(branches[r], c)
 		}
 	}
-	best, most := uint32(0), 0
-	for _, d := range slices.Sorted(maps.Keys(depths)) {
-		by, _ := split(contexts, d)
-		if n := separated(by); n > most {
-			best, most = d, n
+	t := &Tree{Depth: l.depth}
+	for i, branch := range branches {
+		if len(branch) > len(other) {
+			t.Branches = append(t.Branches, Branch{l.returns[i], b.build(branch)})
+		}
+	}
+	if len(other) > 0 {
+		t.Else = b.build(other)
+	}
+	return t
+}
+
+// bestTest returns the level that tells the most pairs of different decisions apart, the one nearest to the top if there
+// are several; nil if there is none.
+func (b *builder) bestTest(some []int) *level {
+	var best *level
+	most := 0
+	type cell struct{ branch, decision int }
+	counts := map[cell]int{}
+	const all = -1
+	for i := range b.levels {
+		l := &b.levels[i]
+		clear(counts)
+		for _, c := range some {
+			if r := l.at[c]; r >= 0 {
+				counts[cell{r, b.decision[c]}]++
+				counts[cell{r, all}]++
+				counts[cell{all, b.decision[c]}]++
+				counts[cell{all, all}]++
+			}
+		}
+		// Twice the pairs with different decisions, in all branches together and less those within a branch.
+		separated := 0
+		for c, n := range counts {
+			if (c.branch == all) == (c.decision == all) {
+				separated += n * n
+			} else {
+				separated -= n * n
+			}
+		}
+		if separated > most {
+			best, most = l, separated
 		}
 	}
 	return best
 }
 
-// separated counts the pairs of contexts in different branches with different decisions.
-func separated(by map[Location][]*Context) int {
-	var all []*Context
-	within := 0
-	for _, branch := range by {
-		within += differing(branch)
-		all = append(all, branch...)
-	}
-	return differing(all) - within
-}
-
-// differing counts the pairs with different decisions.
-func differing(contexts []*Context) int {
-	sorted := slices.SortedFunc(slices.Values(contexts), func(a, b *Context) int { return a.compare(&b.Decision) })
-	pairs, run := 0, 0
-	for i, c := range sorted {
-		if i > 0 && c.compare(&sorted[i-1].Decision) != 0 {
-			run = i
-		}
-		pairs += run
-	}
-	return pairs
-}
-
-func (b *builder) conflict(contexts []*Context) {
-	group := make([]Context, len(contexts))
-	for i, c := range contexts {
-		group[i] = *c
+func (b *builder) conflict(some []int) {
+	group := make([]Context, len(some))
+	for i, c := range some {
+		group[i] = *b.contexts[c]
 	}
 	same := func(g []Context) bool {
 		return slices.EqualFunc(g, group, func(x, y Context) bool { return compareContexts(x, y) == 0 })
