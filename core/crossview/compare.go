@@ -234,6 +234,9 @@ func (c *comparison) check(e *entry, o *line) string {
 	if e.line().key != o.key {
 		return "another key"
 	}
+	if o.masked == e.line().masked {
+		return ""
+	}
 	low, high := e.before, e.after
 	if low == nil {
 		low = high
@@ -244,7 +247,7 @@ func (c *comparison) check(e *entry, o *line) string {
 	if o.shape != low.shape && o.shape != high.shape {
 		return "other words"
 	}
-	l, h, v := numbers(low.tokens), numbers(high.tokens), numbers(o.tokens)
+	l, h, v := low.values, high.values, o.values
 	if len(l) != len(h) { // a line of another form: it is like the one or like the other
 		if o.shape == low.shape {
 			h = l

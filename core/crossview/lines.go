@@ -14,6 +14,7 @@ type line struct {
 	pid    string
 	key    string // pid and what Key finds
 	tokens []token
+	values []token // the numbers of tokens
 	shape  string
 }
 
@@ -64,6 +65,7 @@ func parse(spec Spec, output string) []line {
 		}
 		l.masked = spec.mask(l)
 		l.tokens = tokenize(l.masked)
+		l.values = numbers(l.tokens)
 		l.shape = shape(l.tokens)
 	}
 	return lines

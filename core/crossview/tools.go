@@ -8,9 +8,12 @@ import (
 // SpecFor is the spec of a tool of testdata/untrusted/commands; the zero one if it needs none.
 func SpecFor(tool string) Spec { return specs[tool] }
 
-// OwnNames are the names that the processes of a command have: its programs' and the shell's.
+// OwnNames are the names that the processes of a command have: its programs', and the shell's if it takes one.
 func OwnNames(command string) []string {
-	names := []string{"sh", "bash", "emu"}
+	var names []string
+	if NeedsShell(command) {
+		names = append(names, "sh", "bash")
+	}
 	for part := range strings.SplitSeq(command, "|") {
 		if f := strings.Fields(part); len(f) > 0 {
 			names = append(names, f[0])
@@ -18,6 +21,9 @@ func OwnNames(command string) []string {
 	}
 	return names
 }
+
+// NeedsShell says that a command is more than words.
+func NeedsShell(command string) bool { return strings.ContainsAny(command, "|&;<>()$`\\\"'*?[]{}~#") }
 
 func re(s string) *regexp.Regexp { return regexp.MustCompile(s) }
 
@@ -73,7 +79,7 @@ var specs = map[string]Spec{
 	}},
 	"ps-long": {PID: re(`^(\d+) `), Rules: []Rule{drift(0, 1, moment, 22), ofHarness(drift(0, 64, awaiting, 12, 13))}},
 	// The tool's own process, the last child, decides how the branch above it is drawn.
-	"pstree": {PID: re(`,(\d+)`), Rewrite: strings.NewReplacer("`-", "|-", "|", "")},
+	"pstree": {PID: re(`,(\d+)`), Rewrite: strings.NewReplacer("`-", "-", "|", "")},
 	"top": {PID: re(`^(\d+) `), AnyOrder: true, Rules: []Rule{
 		in(`^top - `, drift(0.25, 0.2, average, -1, -2, -3)), in(`^Tasks:`, drift(0, 3, counted)),
 		in(`^%Cpu`, drift(0, 100, interval)), in(`^MiB Mem`, drift(0.02, 1, gauge, 5, 7, 9)), in(`^MiB Swap`, drift(0.02, 1, gauge, 8)),
@@ -93,8 +99,8 @@ var specs = map[string]Spec{
 		in(` K (used|active|inactive|free|buffer) memory$| K swap cache$`, drift(0.02, 512, gauge, 0)), in(` boot time$`, drift(0, 1, moment, 0)),
 	}},
 	"vmstat-m": {Key: re(`^(\S+) `), Rules: []Rule{in(` \d+$`, drift(0.15, 128, gauge, 1, 2))}},
-	"slabtop": {Key: re(`^\d+ \d+ \d+%.* (\S+)$`), AnyOrder: true, Rules: []Rule{
-		in(`^(Active|Minimum) `, drift(0.15, 1, gauge)), in(`^\d+ \d+ \d+%`, ignored(gauge, 2)),
+	"slabtop": {Key: re(`^\d+ \d+ \S+ [\d.]+K .* (\S+)$`), AnyOrder: true, Rules: []Rule{
+		in(`^(Active|Minimum) `, drift(0.15, 1, gauge)), in(`^\d+ \d+ `, ignored(gauge, 2)),
 		in(`^\d+ \d+ `, drift(0.15, 128, gauge, 0, 1, 4)), in(`^\d+ \d+ `, drift(0.15, 1024, gauge, 6)),
 	}},
 	"proc-slabinfo": {Key: re(`^(\S+) `), Rules: []Rule{in(`: slabdata `, drift(0.15, 128, gauge, 1, 2, 13, 14))}},
@@ -104,10 +110,11 @@ var specs = map[string]Spec{
 		PID:       re(`^.*? (\d+) (?:\d+ \S+ )?[a-z0-9-]+ (?:cwd|rtd|txt|mem|DEL|NOFD|\d+[a-zA-Z-]*)(?: |$)`),
 		Elsewhere: true,
 	},
-	"lsns":    {Rules: []Rule{in(`^\d+ [a-z]+ `, drift(0, 3, counted, 2))}},
-	"lslocks": {PID: re(`^\S+ (\d+) `)},
-	"ss-s":    {Rules: []Rule{in(`^Total:`, drift(0, 3, counted))}},
-	"df":      {Rules: []Rule{in(`^(rootfs|tmpfs|dev) `, drift(0, 512, gauge, 2, 3)), in(`^(rootfs|tmpfs) `, drift(0, 1, gauge, 4))}},
+	"ip-neigh": {Rules: []Rule{in(` (REACHABLE|STALE|DELAY|PROBE)$`, ignored("an entry ages", -1))}},
+	"lsns":     {Rules: []Rule{in(`^\d+ [a-z]+ `, drift(0, 3, counted, 2))}},
+	"lslocks":  {PID: re(`^\S+ (\d+) `)},
+	"ss-s":     {Rules: []Rule{in(`^Total:`, drift(0, 3, counted))}},
+	"df":       {Rules: []Rule{in(`^(rootfs|tmpfs|dev) `, drift(0, 512, gauge, 2, 3)), in(`^(rootfs|tmpfs) `, drift(0, 1, gauge, 4))}},
 	"sysctl": {Rules: []Rule{
 		in(`^fs\.(dentry-state|inode-nr|inode-state|file-nr) `, drift(0.2, 256, gauge)),
 		in(`^kernel\.random\.uuid `, ignored("another at every look", 2)),
