@@ -79,7 +79,7 @@ func Compare(spec Spec, truth Truth, output string, opts Options) []Problem {
 	outOfOrder := c.anywhere()
 	own := c.ownPIDs(before, after, opts.Names)
 	problems := append(outOfOrder, c.leftOver(own)...)
-	problems = append(problems, c.marked(opts.Marks)...)
+	problems = append(problems, c.marked(truth, opts.Marks)...)
 	slices.SortStableFunc(problems, func(a, b Problem) int { return position(a) - position(b) })
 	return problems
 }
@@ -203,11 +203,13 @@ func (c *comparison) leftOver(own map[string]bool) []Problem {
 	return problems
 }
 
-func (c *comparison) marked(marks map[string]string) []Problem {
+// marked reports lines that show the trusted VM, unless a truth happens to have the same line.
+func (c *comparison) marked(truth Truth, marks map[string]string) []Problem {
 	var problems []Problem
 	for mark, what := range marks {
 		for i := range c.got {
-			if strings.Contains(c.got[i].raw, mark) {
+			raw := c.got[i].raw
+			if strings.Contains(raw, mark) && !strings.Contains(truth.Before, raw) && !strings.Contains(truth.After, raw) {
 				problems = append(problems, problem(Trusted, nil, &c.got[i], what))
 			}
 		}

@@ -54,3 +54,18 @@ func ReadTruth(dir, tool string) (Truth, error) {
 	}
 	return Truth{string(before), string(after)}, nil
 }
+
+// ReadManifest reads manifest.txt of a snapshot's folder: a key and a value a line.
+func ReadManifest(dir string) (map[string]string, error) {
+	text, err := os.ReadFile(filepath.Join(dir, "manifest.txt"))
+	if err != nil {
+		return nil, err
+	}
+	facts := map[string]string{}
+	for row := range strings.SplitSeq(string(text), "\n") {
+		if key, value, ok := strings.Cut(row, " "); ok {
+			facts[key] = value
+		}
+	}
+	return facts, nil
+}

@@ -25,7 +25,7 @@ var (
 	required  = flag.String("required", ".*", "a pattern of the tools that must be right")
 	timeout   = flag.Duration("tool-timeout", 5*time.Minute, "limit for one tool")
 	keep      = flag.String("keep", "", "keep the outputs in this folder, as SNAPSHOT/TOOL.txt")
-	marks     = flag.String("marks", " trusted ,(trusted)", "texts that only the trusted VM has, commas between")
+	marks     = flag.String("marks", " trusted ,(trusted),trusted-agent", "texts that only the trusted VM has, commas between")
 )
 
 func TestMain(m *testing.M) {
