@@ -38,7 +38,7 @@ $(foreach n,$(UNTRUSTED_NAMES) rootkit,$(eval $(UNTRUSTED)/$n/manifest.txt: | $(
 $(UNTRUSTED_NAMES:%=$(UNTRUSTED)/%/manifest.txt): $(UNTRUSTED)/%/manifest.txt: | $(untrusted_dir)/snapshot.sh
 	$(untrusted_env) $(untrusted_dir)/snapshot.sh $* $(untrusted_$*)
 
-$(UNTRUSTED)/rootkit/manifest.txt: $(wildcard $(rootkit_dir)/*)
+$(UNTRUSTED)/rootkit/manifest.txt: | $(wildcard $(rootkit_dir)/*)
 	$(untrusted_env) $(rootkit_dir)/build.sh $(firstword $(untrusted_rootkit))
 	ADD='$(UNTRUSTED)/build/rootkit.cpio' $(untrusted_env) $(untrusted_dir)/snapshot.sh rootkit $(untrusted_rootkit)
 

@@ -67,6 +67,9 @@ const ownProcesses = 3
 
 // Compare reports what the truths do not allow in the output, in the order of the output; what is missing comes last.
 func Compare(spec Spec, truth Truth, output string, opts Options) []Problem {
+	if lines, most := strings.Count(output, "\n"), 4*max(strings.Count(truth.Before, "\n"), strings.Count(truth.After, "\n"))+1000; lines > most {
+		return []Problem{{Kind: Foreign, Line: most + 1, Reason: fmt.Sprintf("%d lines, too many to be compared", lines)}}
+	}
 	before, after, got := parse(spec, truth.Before), parse(spec, truth.After), parse(spec, output)
 	entries := merge(before, after)
 	for i := range entries {

@@ -194,6 +194,7 @@ func TestCompare(t *testing.T) {
 		{"a foreign process", ps.After + "61 0.0 sshd\n", []Kind{Foreign}},
 		{"order", "PID %CPU COMMAND\n2 0.0 kthreadd\n1 0.5 init\n7 0.1 kworker/0:1\n20 7.5 burner\n", []Kind{OutOfOrder}},
 		{"the trusted VM", "PID %CPU COMMAND\n1 0.5 init\n2 0.0 kthreadd\n7 0.1 kworker/0:1\n20 7.5 burner\n60 0.0 ps aux --trusted\n", []Kind{Trusted}},
+		{"a flood", strings.Repeat("1 0.5 init\n", 2000), []Kind{Foreign}},
 		{"nothing", "", []Kind{Missing, Missing, Missing, Missing, Missing}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
