@@ -50,18 +50,20 @@ test-legacy: setup
 	$(GO) test -count=1 ./core/machine/legacytest
 
 # test-crossview runs the tools on untrusted snapshots through emu and judges what they print against the truth. SNAPSHOT_SET
-# names the snapshots, TOOLS and REQUIRED are patterns: the tools to run, and those which must be right; KEEP is a folder for the outputs.
+# names the snapshots, TOOLS and REQUIRED are patterns: the tools to run, and those which must be right; KEEP is a folder for the
+# outputs, EMU_FLAGS are emu's flags beyond --snapshot.
 SNAPSHOT_SET ?= nokaslr
 TOOLS ?= .*
 REQUIRED ?= .*
 KEEP ?=
-crossview_test = $(GO) test -tags crossview -count=1 -timeout 0 ./core/crossview/crossviewtest -args -emu $(abspath bin/emu) -untrusted $(abspath $(UNTRUSTED))
+EMU_FLAGS ?=
+crossview_test = $(GO) test -v -tags crossview -count=1 -timeout 0 ./core/crossview/crossviewtest -args -emu $(abspath bin/emu) -untrusted $(abspath $(UNTRUSTED)) -emu-flags '$(EMU_FLAGS)'
 test-crossview: build $(SNAPSHOT_SET:%=untrusted-%)
 	$(crossview_test) -test.run TestTools -snapshots '$(SNAPSHOT_SET)' -tools '$(TOOLS)' -required '$(REQUIRED)' -keep '$(abspath $(KEEP))'
 
 # test-rootkit looks for what a rootkit hides inside its VM: docs/rootkits.md.
 test-rootkit: build untrusted-rootkit
-	$(crossview_test) -test.run TestRootkit -test.v
+	$(crossview_test) -test.run TestRootkit
 
 # bench compares with QEMU's software emulation in the same run and prints the ratios.
 bench: setup build guests-min
