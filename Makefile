@@ -8,10 +8,11 @@ PACKAGES := qemu-system-x86 qemu-utils debootstrap e2fsprogs busybox-static cpio
 	bochs nasm binutils gzip xz-utils shellcheck protobuf-compiler
 
 .DEFAULT_GOAL := build
-.PHONY: build setup test test-unit test-boot test-cpu test-legacy bench demo lint check fmt fuzz clean
+.PHONY: build setup test test-unit test-boot test-cpu test-legacy test-crossview test-rootkit bench demo lint check fmt fuzz clean
 
 include testdata/guests.mk
 include testdata/snapshots.mk
+include testdata/untrusted.mk
 
 build: bin/emu
 
@@ -48,6 +49,22 @@ test-legacy: setup
 	@for s in $(SEEDS); do $(GO) test -count=1 -run TestCases -v ./core/machine/legacytest -cases $(LEGACY) -seed $$s || exit 1; done
 	$(GO) test -count=1 ./core/machine/legacytest
 
+# test-crossview runs the tools on untrusted snapshots through emu and judges what they print against the truth. SNAPSHOT_SET
+# names the snapshots, TOOLS and REQUIRED are patterns: the tools to run, and those which must be right; KEEP is a folder for the
+# outputs, EMU_FLAGS are emu's flags beyond --snapshot.
+SNAPSHOT_SET ?= nokaslr
+TOOLS ?= .*
+REQUIRED ?= .*
+KEEP ?=
+EMU_FLAGS ?=
+crossview_test = $(GO) test -v -tags crossview -count=1 -timeout 0 ./core/crossview/crossviewtest -args -emu $(abspath bin/emu) -untrusted $(abspath $(UNTRUSTED)) -emu-flags '$(EMU_FLAGS)'
+test-crossview: build $(SNAPSHOT_SET:%=untrusted-%)
+	$(crossview_test) -test.run TestTools -snapshots '$(SNAPSHOT_SET)' -tools '$(TOOLS)' -required '$(REQUIRED)' -keep '$(abspath $(KEEP))'
+
+# test-rootkit looks for what a rootkit hides inside its VM: docs/rootkits.md.
+test-rootkit: build untrusted-rootkit
+	$(crossview_test) -test.run TestRootkit
+
 # bench compares with QEMU's software emulation in the same run and prints the ratios.
 bench: setup build guests-min
 	$(GO) run ./cmd/emubench -guests $(abspath $(GUESTS))
@@ -69,7 +86,8 @@ lint: setup
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	@.ci/rules
-	shellcheck -x testdata/guests/*.sh testdata/guests/init testdata/guests/emu-root .ci/run .ci/rules
+	shellcheck -x testdata/guests/*.sh testdata/guests/init testdata/guests/emu-root testdata/untrusted/*.sh testdata/untrusted/init testdata/untrusted/named \
+		testdata/rootkit/*.sh testdata/rootkit/start .ci/run .ci/rules
 
 fmt:
 	$(GO) run $(GOFUMPT) -w .

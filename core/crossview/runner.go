@@ -1,0 +1,138 @@
+package crossview
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Verdict is what a run of one tool came to.
+type Verdict int
+
+const (
+	OK     Verdict = iota
+	Differ         // the tool ran; its output is not what the truths allow
+	Failed         // there is no output to judge
+	Skipped
+)
+
+func (v Verdict) String() string { return [...]string{"ok", "wrong", "error", "skipped"}[v] }
+
+// Runner runs tools on a snapshot through emu.
+type Runner struct {
+	Emu       string            // the program
+	Flags     []string          // of emu, beyond --snapshot
+	Directory string            // of the snapshot: mem.elf and truth
+	Timeout   time.Duration     // of one tool; 0 is none
+	Marks     map[string]string // see Options
+}
+
+// Result is one tool's verdict.
+type Result struct {
+	Tool     Tool
+	Verdict  Verdict
+	Message  string // why it failed or was skipped
+	Problems []Problem
+	Output   []byte
+	Took     time.Duration
+}
+
+// String is the reason of a verdict that is not OK, on one line.
+func (r Result) String() string {
+	if len(r.Problems) == 0 {
+		return r.Message
+	}
+	s := r.Problems[0].String()
+	if n := len(r.Problems) - 1; n > 0 {
+		s += fmt.Sprintf(" (and %d more)", n)
+	}
+	return s
+}
+
+// Run runs one tool and judges it. What the tool writes to its error output is part of its output, as it was inside.
+func (r Runner) Run(ctx context.Context, tool Tool) Result {
+	result := Result{Tool: tool, Verdict: Failed}
+	truth, err := ReadTruth(r.Directory, tool.Name)
+	if err != nil {
+		result.Message = err.Error()
+		return result
+	}
+	command, err := r.command(tool)
+	if err != nil {
+		result.Verdict, result.Message = Skipped, err.Error()
+		return result
+	}
+	if r.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.Timeout)
+		defer cancel()
+	}
+	args := append([]string{"--snapshot", filepath.Join(r.Directory, "mem.elf")}, r.Flags...)
+	cmd := exec.CommandContext(ctx, r.Emu, append(append(args, "--"), command...)...)
+	cmd.WaitDelay = 5 * time.Second
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
+	start := time.Now()
+	err = cmd.Run()
+	result.Took, result.Output = time.Since(start), output.Bytes()
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		result.Message = fmt.Sprintf("stopped after %v: %v", result.Took.Round(time.Second), ctx.Err())
+		return result
+	case err != nil && !errors.As(err, &exit):
+		result.Message = err.Error()
+		return result
+	case cmd.ProcessState.ExitCode() != tool.Status:
+		result.Message = fmt.Sprintf("exit status %d, inside it was %d: %s", cmd.ProcessState.ExitCode(), tool.Status, lastLine(output.String()))
+		return result
+	}
+	result.Problems = Compare(SpecFor(tool.Name), truth, output.String(), Options{Names: OwnNames(tool.Command), Marks: r.Marks})
+	result.Verdict = OK
+	if len(result.Problems) > 0 {
+		result.Verdict = Differ
+	}
+	return result
+}
+
+func lastLine(s string) string {
+	s = strings.TrimSpace(s)
+	return s[strings.LastIndexByte(s, '\n')+1:]
+}
+
+// A list that the untrusted VM's shell made of its own /run/named, one path a process.
+var namedPaths = regexp.MustCompile(`\$\(sed .*s\|\$\|/(\w+)\|. /run/named\)`)
+
+// command is the tool's command as words for emu. Files of the untrusted VM's disk are not in its memory snapshot's
+// reach: where a command takes process numbers from one, they come from the truth.
+func (r Runner) command(tool Tool) ([]string, error) {
+	command := tool.Command
+	if m := namedPaths.FindStringSubmatch(command); m != nil {
+		named, err := ReadTruth(r.Directory, "named")
+		if err != nil {
+			return nil, err
+		}
+		var paths []string
+		for row := range strings.SplitSeq(strings.TrimSpace(named.Before), "\n") {
+			if _, pid, ok := strings.Cut(row, " "); ok {
+				paths = append(paths, "/proc/"+pid+"/"+m[1])
+			}
+		}
+		command = strings.Replace(command, m[0], strings.Join(paths, " "), 1)
+	}
+	switch {
+	case strings.Contains(command, "/run/named"):
+		return nil, errors.New("it reads a file of the untrusted VM, not its kernel")
+	case !NeedsShell(command):
+		return strings.Fields(command), nil
+	case strings.Contains(command, "mapfile") || strings.Contains(command, "{exe,"):
+		return []string{"bash", "-c", command}, nil
+	}
+	return []string{"sh", "-c", command}, nil
+}
