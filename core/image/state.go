@@ -84,7 +84,24 @@ func (i *Image) State(ctx context.Context, p Placement, progress Progress) (stri
 	if err != nil {
 		return "", fmt.Errorf("trusted image %s: %w", i.ID, err)
 	}
-	return path, errors.Join(i.save(s, p, path), s.Close())
+	err = i.unchanged()
+	if err == nil {
+		err = i.save(s, p, path)
+	}
+	if err = errors.Join(err, s.Close()); err != nil {
+		return "", err
+	}
+	return path, nil
+}
+
+// unchanged makes sure that the image was not replaced since it was opened: a state of another kernel would be taken for one of
+// the new image.
+func (i *Image) unchanged() error {
+	now, err := readInfo(i.Dir)
+	if err == nil && !now.Created.Equal(i.Created) {
+		err = fmt.Errorf("trusted image %s was replaced while it was used; try again", i.ID)
+	}
+	return err
 }
 
 // save writes the machine, and beside it what it is.

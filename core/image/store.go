@@ -129,17 +129,26 @@ func (s *Store) Open(id string) (*Image, error) {
 		return nil, err
 	}
 	i := &Image{Dir: filepath.Join(s.Dir, id)}
-	b, err := os.ReadFile(filepath.Join(i.Dir, fileInfo))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w: %s; \"emu image ls\" lists them", ErrNotFound, id)
-	}
-	if err == nil {
-		err = json.Unmarshal(b, &i.Info)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("trusted image %s: %w", id, err)
+	var err error
+	if i.Info, err = readInfo(i.Dir); err != nil {
+		return nil, err
 	}
 	i.ID = id
+	return i, nil
+}
+
+// readInfo reads what the image in a folder is.
+func readInfo(dir string) (i Info, err error) {
+	b, err := os.ReadFile(filepath.Join(dir, fileInfo))
+	if errors.Is(err, os.ErrNotExist) {
+		return i, fmt.Errorf("%w: %s; \"emu image ls\" lists them", ErrNotFound, filepath.Base(dir))
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &i)
+	}
+	if err != nil {
+		return i, fmt.Errorf("trusted image %s: %w; build it again", filepath.Base(dir), err)
+	}
 	return i, nil
 }
 

@@ -2,6 +2,8 @@ package memory
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -128,4 +130,46 @@ func BenchmarkPage(b *testing.B) {
 		sum += m.Page(HighBase + uint64(i)*4096%(500<<20))[0]
 	}
 	_ = sum
+}
+
+func TestMapPrivate(t *testing.T) {
+	ranges := []Range{{Base: 0, Size: 4 * PageSize, Kind: RAM}, {Base: 4 * PageSize, Size: 2 * PageSize, Kind: ROM}}
+	m, err := New(ranges)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	content := bytes.Repeat([]byte("memory "), 3*PageSize/7+1)[:3*PageSize]
+	if _, err := f.Write(content); err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	m.OnWrite(func(_ uint64, n int) { told += n })
+	if !m.WriteAt([]byte("before"), 2*PageSize) {
+		t.Fatal("memory cannot be written")
+	}
+	told = 0
+	if err := m.MapPrivate(f, PageSize, 3*PageSize, 2*PageSize); err != nil { // across RAM and ROM
+		t.Fatal(err)
+	}
+	p := make([]byte, 2*PageSize)
+	if !m.ReadAt(p, 3*PageSize) || !bytes.Equal(p, content[PageSize:]) || told != 2*PageSize {
+		t.Errorf("other memory than the file's, or %d bytes told", told)
+	}
+	if !m.WriteAt([]byte("after"), 3*PageSize) || !m.ReadAt(p[:6], 2*PageSize) || string(p[:6]) != "before" {
+		t.Error("the page before was replaced")
+	}
+	if got, err := os.ReadFile(f.Name()); err != nil || !bytes.Equal(got, content) {
+		t.Error("the file has been written to")
+	}
+	for _, bad := range [][3]uint64{{1, 0, PageSize}, {0, 1, PageSize}, {0, 0, 1}, {0, 6 * PageSize, PageSize}, {0, 5 * PageSize, 2 * PageSize}} {
+		if err := m.MapPrivate(f, int64(bad[0]), bad[1], bad[2]); err == nil {
+			t.Errorf("%v is mapped", bad)
+		}
+	}
 }

@@ -156,3 +156,51 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+func TestPlainRoundTrip(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s.emu")
+	h, mem := writeSample(t, path)
+	if f, err := Open(path); err != nil {
+		t.Fatal(err)
+	} else {
+		if file, _ := f.Extents(); file != nil {
+			t.Error("a compressed snapshot can be mapped")
+		}
+		f.Close()
+	}
+	if err := WritePlain(path, h, func(p []byte, pa uint64) error { copy(p, mem[pa%(1<<22):]); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	file, extents := f.Extents()
+	if file == nil {
+		t.Fatal("a plain snapshot cannot be mapped")
+	}
+	for _, r := range h.Ranges {
+		want, got := make([]byte, r.Size), make([]byte, r.Size) // zero where no extent is
+		for off := range want {
+			want[off] = mem[(r.Base+uint64(off))%(1<<22)]
+		}
+		for _, e := range extents {
+			if e.Offset%4096 != 0 {
+				t.Fatalf("an extent at %#x", e.Offset)
+			}
+			if e.Base >= r.Base && e.Base < r.Base+r.Size {
+				if _, err := file.ReadAt(got[e.Base-r.Base:][:e.Size], e.Offset); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if !bytes.Equal(want, got) {
+			t.Errorf("what is mapped at %#x differs", r.Base)
+		}
+		p := make([]byte, r.Size)
+		if err := f.ReadPhysical(p, r.Base); err != nil || !bytes.Equal(want, p) {
+			t.Errorf("what is read at %#x differs: %v", r.Base, err)
+		}
+	}
+}

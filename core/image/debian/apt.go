@@ -15,7 +15,7 @@ import (
 
 // Apt runs apt with a state of its own below Dir. Methods may run in several processes at a time: apt locks its state.
 type Apt struct {
-	// Dir is made if it does not exist.
+	// Dir is made if it does not exist. It belongs to one architecture.
 	Dir string
 	// Architecture is Debian's name for it: "amd64" or "i386".
 	Architecture string
@@ -71,53 +71,84 @@ func (a *Apt) Fetch(ctx context.Context, names []string) (named, others []string
 
 // update reads the package lists if they are old.
 func (a *Apt) update(ctx context.Context) error {
-	stamp := filepath.Join(a.Dir, "updated-"+a.Architecture)
+	stamp := filepath.Join(a.Dir, "updated")
 	if st, err := os.Stat(stamp); err == nil && time.Since(st.ModTime()) < listsFresh {
 		return nil
 	}
-	if err := a.setup(ctx); err != nil {
+	sources, err := hostSources(ctx)
+	if err != nil {
+		return err
+	}
+	if err := a.setup(sources); err != nil {
 		return err
 	}
 	if _, err := a.run(ctx, "update"); err != nil {
-		return err
+		// Mirrors are often out of step for updates of an architecture that few use. The release itself never changes.
+		release := slices.DeleteFunc(slices.Clone(sources), func(s source) bool { return strings.Contains(s.suite, "-") })
+		if len(release) == 0 || len(release) == len(sources) {
+			return err
+		}
+		if err := a.setup(release); err != nil {
+			return err
+		}
+		if _, err := a.run(ctx, "update"); err != nil {
+			return err
+		}
 	}
 	return os.WriteFile(stamp, nil, 0o644)
 }
 
-// setup makes the state's folders and names the host's own sources.
-func (a *Apt) setup(ctx context.Context) error {
-	for _, d := range []string{"state/lists/partial", "cache/archives/partial"} {
-		if err := os.MkdirAll(filepath.Join(a.Dir, d), 0o755); err != nil {
-			return err
-		}
-	}
+// source is an archive of packages and a suite in it.
+type source struct{ uri, suite, signedBy string }
+
+// hostSources returns where the host's apt gets packages from.
+func hostSources(ctx context.Context) ([]source, error) {
 	out, err := command(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT) $(SIGNED_BY)", "Created-By: Packages")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var lines []string
+	var all []source
 	for line := range strings.Lines(out) {
 		f := strings.Fields(line)
 		if len(f) < 3 || f[2] != "main" {
 			continue
 		}
-		options := "arch=" + a.Architecture
-		if len(f) > 3 && strings.HasPrefix(f[3], "/") {
-			options += " signed-by=" + f[3]
+		s := source{uri: f[0], suite: f[1]}
+		if len(f) > 3 && filepath.IsAbs(f[3]) {
+			s.signedBy = f[3]
 		}
-		lines = append(lines, fmt.Sprintf("deb [%s] %s %s main\n", options, f[0], f[1]))
+		if !slices.Contains(all, s) {
+			all = append(all, s)
+		}
 	}
-	if len(lines) == 0 {
-		return fmt.Errorf("%w: the host's apt has no sources; run apt-get update first, or give files instead of package names", ErrApt)
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%w: the host's apt has no sources; run apt-get update first, or give files instead of package names", ErrApt)
 	}
-	slices.Sort(lines)
+	return all, nil
+}
+
+// setup makes the state's folders and names the sources.
+func (a *Apt) setup(sources []source) error {
+	for _, d := range []string{"state/lists/partial", "cache/archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(a.Dir, d), 0o755); err != nil {
+			return err
+		}
+	}
+	var list strings.Builder
+	for _, s := range sources {
+		fmt.Fprintf(&list, "deb [arch=%s", a.Architecture)
+		if s.signedBy != "" {
+			fmt.Fprintf(&list, " signed-by=%s", s.signedBy)
+		}
+		fmt.Fprintf(&list, "] %s %s main\n", s.uri, s.suite)
+	}
 	if err := os.WriteFile(filepath.Join(a.Dir, "status"), nil, 0o644); err != nil {
 		return err
 	}
-	return os.WriteFile(a.sources(), []byte(strings.Join(slices.Compact(lines), "")), 0o644)
+	return os.WriteFile(a.sources(), []byte(list.String()), 0o644)
 }
 
-func (a *Apt) sources() string { return filepath.Join(a.Dir, "sources-"+a.Architecture+".list") }
+func (a *Apt) sources() string { return filepath.Join(a.Dir, "sources.list") }
 
 // run runs apt-get on the private state.
 func (a *Apt) run(ctx context.Context, args ...string) (string, error) {

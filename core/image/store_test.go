@@ -1,0 +1,160 @@
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/hybridbridge/emu/core/boot"
+)
+
+// put makes an image that cannot boot.
+func put(t *testing.T, s *Store, id string, k Identity, created time.Time) *Image {
+	t.Helper()
+	dir := filepath.Join(s.Dir, id)
+	j, err := json.Marshal(Info{ID: id, Identity: k, Created: created, Memory: DefaultMemory})
+	if err == nil {
+		err = errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, fileInfo), j, 0o644))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, err := s.Open(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+func TestStore(t *testing.T) {
+	s := &Store{Dir: filepath.Join(t.TempDir(), "images")}
+	if all, err := s.List(); err != nil || len(all) != 0 {
+		t.Fatalf("a store that is not there: %v, %v", all, err)
+	}
+	one, two := Identity{"Linux one", "1"}, Identity{"Linux two", "2"}
+	now := time.Now()
+	put(t, s, "a", one, now.Add(-time.Hour))
+	put(t, s, "b", two, now)
+	put(t, s, "c", one, now)
+	put(t, s, "d", one, now.Add(-2*time.Hour))
+	if err := os.MkdirAll(filepath.Join(s.Dir, ".build-1"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := s.List(); err != nil || len(all) != 4 || all[1].ID != "b" || all[1].Identity != two {
+		t.Errorf("%v, %v", all, err)
+	}
+	if i, err := s.Find(one); err != nil || i.ID != "c" {
+		t.Errorf("the newest image of the kernel: %+v, %v", i, err)
+	}
+	if _, err := s.Find(Identity{"Linux one", "2"}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a kernel of that banner with other types: %v", err)
+	}
+	if err := s.Remove("c"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Open("c"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a removed image: %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(s.Dir, ".removed*")); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	for _, id := range []string{"", ".", "..", "../a", "a/b", ".build-1", "a\nb", "a b"} {
+		if _, err := s.Open(id); err == nil || errors.Is(err, ErrNotFound) {
+			t.Errorf("the name %q: %v", id, err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(s.Dir, "b", fileInfo), []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.List(); err == nil {
+		t.Error("a damaged image is no error")
+	}
+}
+
+func TestPlacementKeys(t *testing.T) {
+	seen := map[string]Placement{}
+	for _, p := range []Placement{
+		{}, {LA57: true}, {PTI: true}, {MemoryAbove: 1 << 30}, {Shifts: &boot.Shifts{Text: 2 << 20}}, {Shifts: &boot.Shifts{PhysBase: 2 << 20}},
+		{Shifts: &boot.Shifts{Regions: boot.Regions{Vmalloc: 1 << 30}}},
+	} {
+		k, err := p.key()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, ok := seen[k]; ok {
+			t.Errorf("%+v and %+v have one key", p, other)
+		}
+		seen[k] = p
+	}
+	zero, err := Placement{Shifts: &boot.Shifts{}}.key()
+	if err != nil || seen[zero].Shifts != nil || seen[zero] != (Placement{}) {
+		t.Error("shifts of zero are not the zero placement")
+	}
+}
+
+// TestStateIsFound takes a state that is there, and waits for one that another is making.
+func TestStateIsFound(t *testing.T) {
+	s := &Store{Dir: t.TempDir()}
+	i := put(t, s, "a", Identity{"Linux", ""}, time.Now())
+	key, err := Placement{}.key()
+	if err != nil {
+		t.Fatal(err)
+	}
+	states := filepath.Join(i.Dir, dirStates)
+	if err := os.Mkdir(states, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := lock(context.Background(), filepath.Join(states, key+".lock"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	_, err = i.State(ctx, Placement{}, func(string) { cancel(errors.New("enough")) })
+	if err == nil || err.Error() != "enough" {
+		t.Errorf("waiting ends with %v", err)
+	}
+	want := filepath.Join(states, key+".snapshot")
+	got, err := i.State(context.Background(), Placement{}, func(string) {
+		if err := os.WriteFile(want, nil, 0o644); err != nil {
+			t.Error(err)
+		}
+		unlock()
+	})
+	if err != nil || got != want {
+		t.Errorf("%q, %v", got, err)
+	}
+	// Now there is no lock to wait for, but no kernel to boot either.
+	if _, err := i.State(context.Background(), Placement{PTI: true}, nil); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("an image without a kernel: %v", err)
+	}
+	put(t, s, "a", Identity{"Linux", ""}, time.Now())
+	if err := i.unchanged(); err == nil {
+		t.Error("an image that was replaced is the same")
+	}
+}
+
+func TestBuildComplains(t *testing.T) {
+	dir := t.TempDir()
+	s := &Store{Dir: filepath.Join(dir, "images"), Cache: dir}
+	file := filepath.Join(dir, "vmlinuz")
+	if err := os.WriteFile(file, []byte("no kernel"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, o := range map[string]Options{
+		"no such file":    {Kernel: filepath.Join(dir, "none")},
+		"no such package": {Kernel: "./none.deb"},
+		"no kernel":       {Kernel: file},
+		"a bad name":      {Kernel: file, Name: "../x"},
+	} {
+		if _, err := s.Build(context.Background(), o, nil); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if left, _ := os.ReadDir(s.Dir); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
