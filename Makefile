@@ -86,7 +86,7 @@ lint: setup
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	@.ci/rules
-	shellcheck -x testdata/guests/*.sh testdata/guests/init testdata/guests/emu-root testdata/untrusted/*.sh testdata/untrusted/init testdata/untrusted/named \
+	shellcheck -x testdata/guests/*.sh testdata/guests/init testdata/guests/emu-root testdata/untrusted/*.sh testdata/untrusted/init \
 		testdata/rootkit/*.sh testdata/rootkit/start .ci/run .ci/rules
 
 fmt:
