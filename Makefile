@@ -31,7 +31,7 @@ setup:
 test: setup guests test-unit test-boot
 
 test-unit:
-	GUESTS=$(abspath $(GUESTS)) $(GO) test ./...
+	GUESTS=$(abspath $(GUESTS)) UNTRUSTED=$(abspath $(UNTRUSTED)) $(GO) test ./...
 
 # test-boot boots the Debian kernels; about 10 minutes on two cores.
 test-boot: setup build guests
