@@ -31,7 +31,7 @@ setup:
 test: setup guests test-unit test-boot
 
 test-unit:
-	GUESTS=$(abspath $(GUESTS)) $(GO) test ./...
+	GUESTS=$(abspath $(GUESTS)) UNTRUSTED=$(abspath $(UNTRUSTED)) $(GO) test ./...
 
 # test-boot boots the Debian kernels; about 10 minutes on two cores.
 test-boot: setup build guests
@@ -86,7 +86,7 @@ lint: setup
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	@.ci/rules
-	shellcheck -x testdata/guests/*.sh testdata/guests/init testdata/guests/emu-root testdata/untrusted/*.sh testdata/untrusted/init testdata/untrusted/named \
+	shellcheck -x testdata/guests/*.sh testdata/guests/init testdata/guests/emu-root testdata/untrusted/*.sh testdata/untrusted/init \
 		testdata/rootkit/*.sh testdata/rootkit/start .ci/run .ci/rules
 
 fmt:
