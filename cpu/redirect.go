@@ -45,6 +45,8 @@ type Redirection struct {
 	StackSize uint64
 	// User is the first address above user space.
 	User uint64
+	// Scratch is the physical address of a page that takes what is to be dropped.
+	Scratch uint64
 }
 
 // HookKind is what a hook does.
@@ -116,12 +118,19 @@ func (r Reasons) Local() bool { return r&local != 0 }
 // Other reports whether any of the routes led to the other machine.
 func (r Reasons) Other() bool { return r&^(local|ByPlan) != 0 }
 
+// Frame is a return address on the stack of a scope.
+type Frame struct {
+	Return uint64
+	// Depth is how far below the end of the stack it is, in bytes.
+	Depth uint32
+}
+
 // Touch is an instruction that is about to touch the other machine.
 type Touch struct {
 	Scope   int
 	RIP     uint64
 	Inst    *isa.Inst
-	Context []uint64 // return addresses, innermost first
+	Context []Frame // innermost first
 	// Operands has the reasons seen so far for each operand, this time included.
 	Operands [2]Reasons
 }
@@ -130,7 +139,7 @@ type Touch struct {
 type Plan struct {
 	// Local keeps an operand local against the rules.
 	Local [2]bool
-	// Discard drops what the instruction stores into the other machine.
+	// Discard drops what the instruction stores into the other machine. Redirection.Scratch must be set.
 	Discard bool
 	// Elide skips the instruction.
 	Elide bool
@@ -144,7 +153,7 @@ type Observation struct {
 	Scope   int
 	RIP     uint64
 	Inst    *isa.Inst
-	Context []uint64 // return addresses, innermost first
+	Context []Frame // innermost first
 	// Operands: the first is what ModRM names or the source of a string instruction, the second the destination of a
 	// string instruction or the stack. An operand that the instruction does not have has no reasons.
 	Operands [2]Reasons
@@ -158,7 +167,7 @@ type redirection struct {
 	roots   map[int]*callNode       // contexts by scope
 	origins []uint64
 
-	routes  [2]route
+	routes  [4]route
 	nroutes int
 	rec     *record // of the block that runs
 
@@ -182,6 +191,7 @@ type route struct {
 	write  bool   // also for writes
 	read   bool
 	fixed  bool
+	drop   bool   // to the scratch page
 	to     uint64 // added to linear addresses for the other machine; if fixed, the physical address of lo
 }
 
@@ -204,7 +214,7 @@ type activeScope struct {
 // callNode is a node of the calling context tree: a path of return addresses from the scope's entry.
 type callNode struct {
 	parent   *callNode
-	ret      uint64
+	frame    Frame
 	children map[uint64]*callNode
 	records  map[*block]*record
 }
@@ -228,11 +238,11 @@ type seen struct {
 	plan     *Plan
 }
 
-// path returns the return addresses of a context, innermost first.
-func (n *callNode) path() []uint64 {
-	var p []uint64
+// path returns the frames of a context, innermost first.
+func (n *callNode) path() []Frame {
+	var p []Frame
 	for ; n.parent != nil; n = n.parent {
-		p = append(p, n.ret)
+		p = append(p, n.frame)
 	}
 	return p
 }
@@ -334,9 +344,9 @@ func (c *CPU) switchedStacks() {
 	}
 }
 
-// ScopeContext returns the return addresses of the calls that are in progress in the scope of the current stack,
-// innermost first; nil if there is none.
-func (c *CPU) ScopeContext() []uint64 {
+// ScopeContext returns the calls that are in progress in the scope of the current stack, innermost first; nil if there is
+// none.
+func (c *CPU) ScopeContext() []Frame {
 	if r := c.redir; r != nil {
 		if s := r.scopes[c.r[isa.RSP]&^(r.StackSize-1)]; s != nil {
 			return s.node.path()

@@ -163,7 +163,7 @@ func (s *activeScope) called(sp, ret uint64) {
 	s.frames = append(s.frames, callFrame{sp: sp, node: s.node})
 	n := s.node.children[ret]
 	if n == nil {
-		n = &callNode{parent: s.node, ret: ret}
+		n = &callNode{parent: s.node, frame: Frame{Return: ret, Depth: uint32(s.base + s.size - sp)}}
 		if s.node.children == nil {
 			s.node.children = map[uint64]*callNode{}
 		}
@@ -275,6 +275,18 @@ func (c *CPU) routed(s *activeScope, u *uop, rec *seen, run handler) (ok bool) {
 			}
 			if r.nroutes = kept; kept == 0 {
 				return run(c, u)
+			}
+		case p.Discard:
+			for _, rt := range r.routes[:r.nroutes] {
+				if rt.write {
+					rt.read, rt.drop = false, true
+					r.routes[r.nroutes] = rt
+					r.nroutes++
+				}
+			}
+			for i := range r.routes[:r.nroutes] {
+				rt := &r.routes[i]
+				rt.write = rt.drop
 			}
 		}
 	}
@@ -540,6 +552,9 @@ func (c *CPU) elsewhere(la uint64, acc access) (pa uint64, hit, ok bool) {
 		rt := &r.routes[i]
 		if la < rt.lo || la >= rt.hi || acc == accessWrite && !rt.write || acc == accessRead && !rt.read {
 			continue
+		}
+		if rt.drop {
+			return r.Scratch + la&pageMask, true, true
 		}
 		if rt.fixed {
 			return rt.to + la - rt.lo, true, true

@@ -222,8 +222,8 @@ func (b *Bridge) Outcome(o machine.Outcome) (handled bool, err error) {
 // path names the calls in progress in the scope.
 func (b *Bridge) path() string {
 	var names []string
-	for _, ret := range b.machine.CPU().ScopeContext() {
-		names = append(names, b.symbols.Format(ret))
+	for _, f := range b.machine.CPU().ScopeContext() {
+		names = append(names, b.symbols.Format(f.Return))
 	}
 	return strings.Join(names, " < ")
 }
