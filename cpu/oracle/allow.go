@@ -135,16 +135,15 @@ var allowances = []allowance{
 		reason: "The emulator keeps the opcode of the last x87 instruction only if it raised an unmasked exception, as Intel's processors do since " +
 			"the Pentium 4 (SDM vol. 1, 8.1.9.1); AMD's keep it always.",
 		explains: func(c *Case, host, emu *Outcome, d Diff) bool {
+			loaded := slices.ContainsFunc(c.Insts, func(in CaseInst) bool { return in.Op == isa.FRSTOR || in.Op == isa.FLDENV || in.Op == isa.FXRSTOR })
 			if d.Field == "fop" {
-				return d.Emu == "0x0" || slices.ContainsFunc(c.Insts, func(in CaseInst) bool {
-					return in.Op == isa.FRSTOR || in.Op == isa.FLDENV || in.Op == isa.FXRSTOR // these load another
-				})
+				return d.Emu == "0x0" || loaded
 			}
 			off, n, ok := d.data()
 			// In an environment of 28 bytes the opcode follows the code selector.
 			for p := off - 1; ok && p <= off; p++ {
 				if p >= 2 && off+n <= p+2 && p+2 <= dataSize && host.Data[p-2] == selUserCS && host.Data[p-1] == 0 && host.Data[p+1] < 8 &&
-					emu.Data[p] == 0 && emu.Data[p+1] == 0 {
+					(emu.Data[p] == 0 && emu.Data[p+1] == 0 || loaded && emu.Data[p+1] < 8) {
 					return true
 				}
 			}
