@@ -133,7 +133,7 @@ var allowances = []allowance{
 	{
 		name: "last x87 opcode",
 		reason: "The emulator keeps the opcode of the last x87 instruction only if it raised an unmasked exception, as Intel's processors do since " +
-			"the Pentium 4 (SDM vol. 1, 8.1.9.1); AMD's keep it always.",
+			"the Pentium 4 (SDM vol. 1, 8.1.9.1); AMD's keep it always. So an opcode that FRSTOR and its kin have loaded stays in the emulator.",
 		explains: func(c *Case, host, emu *Outcome, d Diff) bool {
 			loaded := slices.ContainsFunc(c.Insts, func(in CaseInst) bool { return in.Op == isa.FRSTOR || in.Op == isa.FLDENV || in.Op == isa.FXRSTOR })
 			if d.Field == "fop" {
