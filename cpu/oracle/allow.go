@@ -235,7 +235,10 @@ var allowances = []allowance{
 		ops:    []isa.Op{isa.MOVS},
 		explains: func(c *Case, host, emu *Outcome, d Diff) bool {
 			_, _, ok := d.data()
-			return ok && (host.GPR[isa.RSI] >= highBase-pageSize) != (host.GPR[isa.RDI] >= highBase-pageSize)
+			apart := func(r *[16]uint64) bool {
+				return (r[isa.RSI] >= highBase-pageSize) != (r[isa.RDI] >= highBase-pageSize)
+			}
+			return ok && (apart(&host.GPR) || apart(&c.In.GPR)) // other instructions of the case may change them
 		},
 	},
 	{
