@@ -157,9 +157,11 @@ func (c *CPU) writeMSR(n uint32, v uint64) bool {
 	switch n {
 	case msrTSC:
 		c.msr.TSCAdjust = int64(v - c.plat.TSC())
+		c.plat.TSCChanged()
 		return true
 	case msrTSCAdjust:
 		c.msr.TSCAdjust = int64(v)
+		c.plat.TSCChanged()
 		return true
 	case msrTSCDeadline:
 		if !c.model.Has(ModelTSCDeadline) {

@@ -59,6 +59,7 @@ func (m *rigMemory) SetAPICBase(uint64) bool { return true }
 func (m *rigMemory) TSCDeadline() uint64     { return 0 }
 func (m *rigMemory) SetTSCDeadline(uint64)   {}
 func (m *rigMemory) TSC() uint64             { return 0 }
+func (m *rigMemory) TSCChanged()             { m.note("TSC changed") }
 
 // rigTables is how much memory behind the usable part the page tables take.
 const rigTables = 0x4000

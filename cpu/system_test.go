@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -239,6 +240,12 @@ func TestTSC(t *testing.T) {
 	b.wantReg(isa.RAX, (from+6)*2)
 	if !b.c.writeMSR(msrTSC, 1000000) || b.c.TSC() != 1000000 {
 		t.Error("TSC")
+	}
+	if !b.c.writeMSR(msrTSCAdjust, 1000000-b.TSC()) || b.c.TSC() != 1000000 {
+		t.Error("TSC_ADJUST")
+	}
+	if want := []string{"TSC changed", "TSC changed"}; !slices.Equal(b.log, want) {
+		t.Errorf("the platform was told %q", b.log)
 	}
 	adjust, _ := b.c.readMSR(msrTSCAdjust)
 	if adjust != 1000000-b.TSC() {

@@ -27,6 +27,33 @@ const (
 	tssSize   = 0x68
 )
 
+// Offsets in the 16-bit TSS (SDM vol. 3A, figure 7-10).
+const (
+	tss16IP    = 0x0e
+	tss16FLAGS = 0x10
+	tss16GPR   = 0x12
+	tss16Seg   = 0x22
+	tss16LDT   = 0x2a
+	tss16Size  = 0x2c
+)
+
+// tssLayout says where a TSS holds what.
+type tssLayout struct {
+	ip, flags, gpr, seg, ldt, size uint64
+	// word is the size of a general register, of IP and of FLAGS; from one selector to the next there is as much.
+	word uint8
+	// segments is how many segment registers there are, of ES, CS, SS, DS, FS, GS.
+	segments int
+}
+
+// layoutOf gives the layout of the TSS with a descriptor's attributes.
+func layoutOf(attr uint16) tssLayout {
+	if attr&8 == 0 {
+		return tssLayout{ip: tss16IP, flags: tss16FLAGS, gpr: tss16GPR, seg: tss16Seg, ldt: tss16LDT, size: tss16Size, word: 2, segments: 4}
+	}
+	return tssLayout{ip: tssEIP, flags: tssEFLAGS, gpr: tssGPR, seg: tssSeg, ldt: tssLDT, size: tssSize, word: 4, segments: 6}
+}
+
 // deliverTask delivers an event through a task gate.
 func (c *CPU) deliverTask(gate *descriptor, e *exception) bool {
 	if !c.throughTaskGate(gate, taskGate, c.rip) {
@@ -98,7 +125,7 @@ func (c *CPU) returnFromTask(u *uop) bool {
 	return c.switchTask(&d, sel, taskReturn, c.next(u))
 }
 
-// taskImage is what a TSS holds of a task.
+// taskImage is what a TSS holds of a task. From a 16-bit TSS come no FS and GS, no trap bit, and the CR3 that is there.
 type taskImage struct {
 	cr3, eip, eflags uint64
 	gpr              [8]uint64
@@ -110,18 +137,16 @@ type taskImage struct {
 // switchTask is the hardware task switch (SDM vol. 3A, 7.3). ip is what the old task will resume at. Faults up to the
 // point of commitment belong to the old task, later ones to the new.
 func (c *CPU) switchTask(d *descriptor, sel uint16, reason taskReason, ip uint64) bool {
-	if d.kind()&8 == 0 || c.tr.Attr&8 == 0 {
-		return c.notImplemented("task switch with a 16-bit TSS (selector %#x)", sel)
-	}
 	tss := d.segment(sel)
-	if tss.Limit < tssSize-1 {
+	layout, oldLayout := layoutOf(tss.Attr), layoutOf(c.tr.Attr)
+	if uint64(tss.Limit) < layout.size-1 {
 		return c.selectorFault(VectorTS, sel)
 	}
-	if c.tr.Limit < tssLDT-1 {
+	if uint64(c.tr.Limit) < oldLayout.ldt-1 {
 		return c.selectorFault(VectorTS, c.tr.Selector)
 	}
 	old := c.tr
-	im, ok := c.readTask(tss.Base)
+	im, ok := c.readTask(tss.Base, &layout)
 	if !ok {
 		return false
 	}
@@ -129,7 +154,7 @@ func (c *CPU) switchTask(d *descriptor, sel uint16, reason taskReason, ip uint64
 	if reason == taskReturn {
 		flags &^= FlagNT
 	}
-	if !c.saveTask(old.Base, ip, flags) {
+	if !c.saveTask(old.Base, &oldLayout, ip, flags) {
 		return false
 	}
 	if reason == taskJump || reason == taskReturn {
@@ -155,7 +180,7 @@ func (c *CPU) switchTask(d *descriptor, sel uint16, reason taskReason, ip uint64
 	c.cr0 |= cr0TS
 	c.dr[7] &^= dr7Local
 	c.debugChanged()
-	if c.mmu.mode != pagingOff {
+	if c.mmu.mode != pagingOff && layout.word == 4 {
 		if c.mmu.mode == pagingPAE && !c.loadPDPTEs(im.cr3) {
 			return c.inNewTask(c.selectorFault(VectorTS, sel))
 		}
@@ -196,7 +221,7 @@ func (c *CPU) taskTrap(im *taskImage) bool {
 	return true
 }
 
-func (c *CPU) readTask(base uint64) (im taskImage, ok bool) {
+func (c *CPU) readTask(base uint64, l *tssLayout) (im taskImage, ok bool) {
 	word := func(off uint64, size uint8) (v uint64) {
 		if ok {
 			v, ok = c.loadSystem(base+off, size)
@@ -204,30 +229,36 @@ func (c *CPU) readTask(base uint64) (im taskImage, ok bool) {
 		return v
 	}
 	ok = true
-	im.cr3, im.eip, im.eflags = word(tssCR3, 4), word(tssEIP, 4), word(tssEFLAGS, 4)
+	im.eip, im.eflags = word(l.ip, l.word), word(l.flags, l.word)
 	for i := range im.gpr {
-		im.gpr[i] = word(tssGPR+uint64(i)*4, 4)
+		im.gpr[i] = word(l.gpr+uint64(i)*uint64(l.word), l.word)
+		if l.word == 2 {
+			im.gpr[i] |= 0xffff << 16 // "modified and not maintained" (7.6); ones, as in Bochs
+		}
 	}
-	for i := range im.seg {
-		im.seg[i] = uint16(word(tssSeg+uint64(i)*4, 2))
+	for i := range l.segments {
+		im.seg[i] = uint16(word(l.seg+uint64(i)*uint64(l.word), 2))
 	}
-	im.ldt = uint16(word(tssLDT, 2))
-	im.trap = word(tssTrap, 2)&1 != 0
+	im.ldt = uint16(word(l.ldt, 2))
+	if l.word == 4 {
+		im.cr3 = word(tssCR3, 4)
+		im.trap = word(tssTrap, 2)&1 != 0
+	}
 	return im, ok
 }
 
-func (c *CPU) saveTask(base, ip, flags uint64) bool {
+func (c *CPU) saveTask(base uint64, l *tssLayout, ip, flags uint64) bool {
 	ok := true
 	put := func(off uint64, size uint8, v uint64) {
 		ok = ok && c.storeSystem(base+off, size, v)
 	}
-	put(tssEIP, 4, ip)
-	put(tssEFLAGS, 4, flags)
+	put(l.ip, l.word, ip)
+	put(l.flags, l.word, flags)
 	for i := range 8 {
-		put(tssGPR+uint64(i)*4, 4, c.r[i])
+		put(l.gpr+uint64(i)*uint64(l.word), l.word, c.r[i])
 	}
-	for i := range c.seg {
-		put(tssSeg+uint64(i)*4, 2, uint64(c.seg[i].Selector))
+	for i := range l.segments {
+		put(l.seg+uint64(i)*uint64(l.word), 2, uint64(c.seg[i].Selector))
 	}
 	return ok
 }

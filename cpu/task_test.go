@@ -198,3 +198,88 @@ func TestTaskTrap(t *testing.T) {
 		t.Errorf("%+v DR6 %#x", o, b.c.dr[6])
 	}
 }
+
+// TestTaskSwitch16 goes from a 32-bit task to a 16-bit one and back, and between two 16-bit ones (SDM vol. 3A, 7.6).
+func TestTaskSwitch16(t *testing.T) {
+	const available, busyTSS16 = 0x81, 0x83
+	newTask := func(b *sysRig) {
+		b.put64(atGDT+selTSS2, systemSegment(atTSS2, tss16Size-1, available))
+		b.put16(atTSS2+tss16IP, atUser)
+		b.put16(atTSS2+tss16FLAGS, 2|FlagDF)
+		for i := range uint64(8) {
+			b.put16(atTSS2+tss16GPR+i*2, 0x1000+i)
+		}
+		b.put16(atTSS2+tss16GPR+2*4, topIST)
+		for i := range uint64(4) {
+			b.put16(atTSS2+tss16Seg+i*2, selData)
+		}
+		b.put16(atTSS2+tss16Seg+2, selCode32)
+		b.put16(atTSS2+tss16LDT, 0)
+		b.put16(atTSS2+tss16Size, 0x5a5a) // not part of it
+		copy(b.ram[atUser:], unhex("f4 cf"))
+	}
+	for _, c := range []struct {
+		name  string
+		old16 bool
+	}{{"from a 32-bit task", false}, {"from a 16-bit task", true}} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newSysRig(t, Config{})
+			b.protected32()
+			newTask(b)
+			if c.old16 {
+				b.put64(atGDT+selTSS, systemSegment(atTSS, tss16Size-1, busyTSS16))
+			}
+			b.setState(func(s *vcpu.State) {
+				if c.old16 {
+					s.TR.Attr &^= 8
+					s.TR.Limit = tss16Size - 1
+				}
+				s.Seg[isa.FS] = s.Seg[isa.DS]
+				s.CR3 = 0x12345000
+			})
+			b.setReg(isa.RSI, 0xabcd2006)
+			b.exec(callFar32(selTSS2, 0))
+			if b.c.rip != atUser+1 || b.c.tr.Selector != selTSS2 || b.c.tr.Attr&tssBusy == 0 || b.c.flags&(FlagDF|FlagNT) != FlagDF|FlagNT {
+				t.Fatalf("rip %#x TR %+v flags %#x", b.c.rip, b.c.tr, b.c.flags)
+			}
+			if b.reg(isa.RSI) != 0xffff1006 || b.c.cr3 != 0x12345000 || b.get16(atTSS2) != selTSS {
+				t.Errorf("esi %#x cr3 %#x link %#x", b.reg(isa.RSI), b.c.cr3, b.get16(atTSS2))
+			}
+			if fs := b.c.seg[isa.FS]; fs.Selector != 0 || fs.Attr&vcpu.AttrP != 0 {
+				t.Errorf("FS %+v", fs)
+			}
+			want := uint64(0xabcd2006)
+			if c.old16 {
+				if b.get16(atTSS+tss16IP) != atCode+7 || b.get16(atTSS+tss16GPR+2*6) != 0x2006 || b.get16(atTSS+tss16Seg+2) != selCode32 {
+					t.Errorf("saved: ip %#x si %#x", b.get16(atTSS+tss16IP), b.get16(atTSS+tss16GPR+2*6))
+				}
+				want &= 0xffff
+			} else if b.get32(atTSS+tssEIP) != atCode+7 || b.get32(atTSS+tssGPR+4*6) != 0xabcd2006 {
+				t.Errorf("saved: eip %#x esi %#x", b.get32(atTSS+tssEIP), b.get32(atTSS+tssGPR+4*6))
+			}
+			if !c.old16 {
+				b.put32(atTSS+tssCR3, 0x12345000)
+			}
+			b.resume() // IRET
+			got := b.reg(isa.RSI)
+			if c.old16 {
+				got &= 0xffff
+			}
+			if b.c.rip != atCode+8 || b.c.tr.Selector != selTSS || got != want || b.c.flags&FlagNT != 0 {
+				t.Errorf("after the return: rip %#x TR %#x esi %#x flags %#x", b.c.rip, b.c.tr.Selector, got, b.c.flags)
+			}
+			if b.get16(atTSS2+tss16IP) != atUser+2 || b.get16(atTSS2+tss16FLAGS)&FlagNT != 0 || b.get16(atTSS2+tss16Size) != 0x5a5a {
+				t.Errorf("saved by IRET: ip %#x flags %#x behind it %#x", b.get16(atTSS2+tss16IP), b.get16(atTSS2+tss16FLAGS), b.get16(atTSS2+tss16Size))
+			}
+		})
+	}
+	t.Run("too small", func(t *testing.T) {
+		b := newSysRig(t, Config{})
+		b.protected32()
+		newTask(b)
+		b.put64(atGDT+selTSS2, systemSegment(atTSS2, tss16Size-2, available))
+		if o := b.expect(jmpFar32(selTSS2, 0), VectorTS, selTSS2); o.rip != atCode {
+			t.Errorf("%+v", o)
+		}
+	})
+}

@@ -191,3 +191,4 @@ func (nobody) SetAPICBase(uint64) bool       { return false }
 func (nobody) TSCDeadline() uint64           { return 0 }
 func (nobody) SetTSCDeadline(uint64)         {}
 func (nobody) TSC() uint64                   { return 0 }
+func (nobody) TSCChanged()                   {}

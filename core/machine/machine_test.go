@@ -117,6 +117,37 @@ func TestStepWakes(t *testing.T) {
 	}
 }
 
+// A write to the TSC moves the time at which a pending TSC deadline is reached.
+func TestTSCWriteMovesDeadline(t *testing.T) {
+	code := tiny.Code{
+		0x0f, 0x01, 0x1d, 0x80, 0, 0x10, 0, // lidt [0x100080]
+		0xbc, 0, 0, 0x20, 0, // mov esp,0x200000
+		0x31, 0xd2, // xor edx,edx
+		0xb9, 0x10, 0, 0, 0, // mov ecx,IA32_TSC
+		0xb8, 0xa0, 0xbb, 0x0d, 0, // mov eax,900000
+		0x0f, 0x30, // wrmsr
+		0xfb, 0xf4, // sti; hlt
+	}
+	image := append(code, make([]byte, 0x60-len(code))...)
+	image = append(image, 0xff, 0x07, 0x88, 0, 0x10, 0, 0, 0) // IDTR: limit, base 0x100088
+	idt := make([]byte, 0x800)
+	copy(idt[0x40*8:], []byte{0x00, 0x10, 0x10, 0, 0, 0x8e, 0x10, 0}) // handler at 0x101000
+	m := start(t, Config{}, image, idt)
+	const apic = 0xfee00000
+	m.WritePort(0x21, 1, 0xff)             // the PIT is not to be heard
+	m.WriteMMIO(apic+0xf0, 4, 0x1ff)       // enabled
+	m.WriteMMIO(apic+0x320, 4, 2<<17|0x40) // LVT timer: TSC-deadline mode
+	m.SetTSCDeadline(1_000_000)
+	for m.CPU().State().RIP != 0x101000 {
+		if o := m.Step(context.Background()); o.Reason != Stepped {
+			t.Fatal(o)
+		}
+	}
+	if now := m.Now(); now < 100_000 || now > 100_100 {
+		t.Errorf("the timer fired at %v ns, want 100000 after the write", uint64(now))
+	}
+}
+
 func TestBreakAndWatch(t *testing.T) {
 	m := start(t, Config{}, tiny.Count(1000), tiny.Store(0x180000, 7), tiny.PowerOff())
 	c := m.CPU()

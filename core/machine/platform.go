@@ -37,3 +37,6 @@ func (m *Machine) SetTSCDeadline(v uint64) { m.board.lapic.SetTSCDeadline(v) }
 
 // TSC implements vcpu.Platform: one tick a nanosecond of guest time.
 func (m *Machine) TSC() uint64 { return uint64(m.Now()) }
+
+// TSCChanged implements vcpu.Platform.
+func (m *Machine) TSCChanged() { m.board.lapic.TSCChanged() }

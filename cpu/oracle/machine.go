@@ -358,3 +358,4 @@ func (quietPlatform) SetAPICBase(uint64) bool       { return false }
 func (quietPlatform) TSCDeadline() uint64           { return 0 }
 func (quietPlatform) SetTSCDeadline(uint64)         {}
 func (quietPlatform) TSC() uint64                   { return 0 }
+func (quietPlatform) TSCChanged()                   {}

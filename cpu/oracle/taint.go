@@ -28,7 +28,9 @@ import (
 //     images begin with clean control bytes for the same reason, and cases that store these words after other
 //     instructions are passed over, but for FNSTSW at the end, of which AH is looked at.
 //   - What the stack pointer leads to after an instruction has put a tainted value into it: the observer is not told.
-//   - System flags that POPF loads; arithmetic flags have one taint together, as in taint.Registers.
+//   - System flags and DF, which POPF and IRET load: they have no taint. What comes after may depend on them (DF is the direction
+//     of string instructions), so such cases are passed over unless POPF or IRET is the last instruction.
+//   - Single arithmetic flags: they have one taint together, as in taint.Registers.
 
 // TaintCampaign checks the property for generated cases.
 type TaintCampaign struct {

@@ -46,6 +46,8 @@ type Platform interface {
 	SetTSCDeadline(uint64)
 	// TSC returns the time-stamp counter before TSC_ADJUST: guest time in ticks of 1 ns.
 	TSC() uint64
+	// TSCChanged tells that the guest has written IA32_TSC or IA32_TSC_ADJUST: a pending TSC deadline is at another time now.
+	TSCChanged()
 }
 
 // ExitReason says why Run returned.
