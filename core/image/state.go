@@ -185,7 +185,7 @@ func (i *Image) boot(ctx context.Context, p Placement, progress Progress) (*sess
 			return nil, err
 		}
 	}
-	progress.say("booting %s", i.Release)
+	progress.say("booting %s", i.Kernel)
 	return session.Boot(ctx, c, session.Config{Budget: bootBudget, Console: io.Discard})
 }
 
