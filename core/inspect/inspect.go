@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -128,6 +129,7 @@ type run struct {
 	memory *slowbridge.Memory
 	image  *image.Image
 	bridge *slowbridge.Bridge
+	known  *metadata.Set
 	sess   *session.Session
 	stats  Stats
 	since  time.Time
@@ -220,11 +222,18 @@ func (r *run) key() metadata.Key {
 
 // learn adds what was seen to the store, unless all of it is known.
 func (r *run) learn() error {
-	set, err := r.bridge.MetaData()
-	if err != nil || set == nil {
+	id, err := identity(r.Snapshot)
+	if err != nil {
 		return err
 	}
-	id, err := identity(r.Snapshot)
+	if r.known != nil {
+		for _, t := range r.known.Trainings() {
+			if t.Snapshot == id && slices.Equal(t.Command, r.Argv) && t.Instructions == r.stats.Instructions {
+				return nil // the same run as then
+			}
+		}
+	}
+	set, err := r.bridge.MetaData()
 	if err != nil {
 		return err
 	}
@@ -279,14 +288,13 @@ func (r *run) connect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("trusted image %s: %w", r.image.ID, err)
 	}
-	var known *metadata.Set
 	if r.MetaData != nil {
-		if known, err = r.MetaData.Load(r.key()); err != nil && !errors.Is(err, metadata.ErrNotFound) {
+		if r.known, err = r.MetaData.Load(r.key()); err != nil && !errors.Is(err, metadata.ErrNotFound) {
 			return err
 		}
 	}
 	cfg := slowbridge.Config{
-		Machine: r.sess.Machine(), Memory: r.memory, Kernel: k, Symbols: table, BTF: btf, Policy: p, Log: r.Log, Known: known,
+		Machine: r.sess.Machine(), Memory: r.memory, Kernel: k, Symbols: table, BTF: btf, Policy: p, Log: r.Log, Known: r.known,
 		Plans: func(s []policy.Site) ([]policy.Plan, error) { return r.Policies.Plans(ctx, s) },
 	}
 	if r.Trace != nil {
