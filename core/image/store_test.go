@@ -194,3 +194,32 @@ func TestFindModules(t *testing.T) {
 		t.Errorf("%q, %q, %v", have, missing, err)
 	}
 }
+
+func TestOldStatesGo(t *testing.T) {
+	dir := t.TempDir()
+	name := func(n int, suffix string) string { return filepath.Join(dir, string(rune('a'+n))+suffix) }
+	for n := range keptStates + 3 {
+		for _, suffix := range []string{".snapshot", ".json", ".lock"} {
+			if err := os.WriteFile(name(n, suffix), nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		then := time.Now().Add(time.Duration(n-100) * time.Hour)
+		if err := os.Chtimes(name(n, ".snapshot"), then, then); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !used(name(1, ".snapshot")) || used(name(keptStates+3, ".snapshot")) {
+		t.Fatal("a state that is there is not found, or one that is not is")
+	}
+	if err := dropOld(dir); err != nil {
+		t.Fatal(err)
+	}
+	for n := range keptStates + 3 {
+		_, err := os.Stat(name(n, ".snapshot"))
+		_, err2 := os.Stat(name(n, ".json"))
+		if gone := n == 0 || n == 2 || n == 3; gone != (err != nil) || gone != (err2 != nil) {
+			t.Errorf("state %d: %v, %v", n, err, err2)
+		}
+	}
+}
