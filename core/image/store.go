@@ -78,6 +78,7 @@ const (
 	fileKallsyms  = "kallsyms"
 	fileBTF       = "btf"
 	fileNotes     = "notes"
+	fileModules   = "modules.zip"
 	dirStates     = "states"
 )
 

@@ -63,6 +63,7 @@ type Bridge struct {
 	frozen      bool
 	tsc         uint64
 	text        [][2]uint64
+	modules     modules
 
 	// What is known, and what this run adds.
 	known       *metadata.Index
@@ -72,7 +73,6 @@ type Bridge struct {
 	textBase    uint64
 	moduleBases map[string]uint64
 	locations   map[uint64]metadata.Location // of return addresses
-	modules     modules
 }
 
 type scopeKey struct{ scope, syscall string }
@@ -100,12 +100,8 @@ func New(cfg Config) (*Bridge, error) {
 		return nil, errors.New("slowbridge: the machine was built without taint")
 	}
 	b.mem.shadow = c.Shadow()
-	word := uint64(8)
-	if !b.kernel.Form.Wide() {
-		word = 4
-	}
 	var err error
-	if b.types, err = newTypes(cfg.BTF, word); err != nil {
+	if b.types, err = newTypes(cfg.BTF, wordSize(b.kernel)); err != nil {
 		return nil, err
 	}
 	b.space = newSpace(b.kernel, b.mem)
@@ -145,6 +141,14 @@ func New(cfg Config) (*Bridge, error) {
 		}
 	}
 	return b, nil
+}
+
+// wordSize returns the size of a kernel's pointers in bytes.
+func wordSize(k *linux.Kernel) uint64 {
+	if k.Form.Wide() {
+		return 8
+	}
+	return 4
 }
 
 // addresses says which numbers are addresses of this kernel.

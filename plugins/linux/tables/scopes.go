@@ -24,7 +24,7 @@ var socketCalls = []string{
 }
 
 func scopes(bits int) []policy.Scope {
-	proc := slices.Concat(processes, cpus, timekeeping, statistics, memory, modules, devices, network, names, cgroups, kernelMisc)
+	proc := slices.Concat(processes, cpus, timekeeping, statistics, memory, modules, devices, network, netlink, names, cgroups, kernelMisc)
 	return []policy.Scope{
 		{Name: "procfs", Syscalls: fileCalls, Files: []string{"proc"}, Roots: proc, FreezeClock: true},
 		{Name: "procfs-sendfile", Syscalls: []string{"sendfile", "sendfile64"}, Files: []string{"proc"}, FileArgument: 1, Roots: proc, FreezeClock: true},
