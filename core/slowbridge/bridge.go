@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/hybridbridge/emu/core/machine"
+	"github.com/hybridbridge/emu/core/metadata"
 	"github.com/hybridbridge/emu/core/policy"
 	"github.com/hybridbridge/emu/core/symbols"
 	"github.com/hybridbridge/emu/cpu"
@@ -26,11 +27,13 @@ type Config struct {
 	Memory  *Memory
 	// Kernel is what is in the snapshot.
 	Kernel *linux.Kernel
-	// Symbols are those of the trusted kernel, where it runs, with its modules; BTF are its types.
+	// Symbols are those of the trusted kernel without its modules, where it runs; BTF are its types.
 	Symbols *symbols.Table
 	BTF     []byte
 	Policy  policy.Policy
-	// Plans, if not nil, is asked about instructions that touch the snapshot.
+	// Known is what was learned before about this kernel under this policy. It may be nil.
+	Known *metadata.Set
+	// Plans, if not nil, is asked about instructions that touch the snapshot and that Known does not know.
 	Plans func([]policy.Site) ([]policy.Plan, error)
 	// Trace, if not nil, is called at each system call.
 	Trace func(syscall, scope string)
@@ -57,9 +60,20 @@ type Bridge struct {
 	deaths      map[uint64]string
 	scopes      map[scopeKey]cpu.Scope
 	substitutes []cpu.Substitute
+	aliases     []cpu.Alias
 	frozen      bool
 	tsc         uint64
 	text        [][2]uint64
+
+	// What is known, and what this run adds.
+	known       *metadata.Index
+	scopeIDs    []metadata.ScopeID
+	planned     map[string]policy.Plan
+	asked       int
+	textBase    uint64
+	moduleBases map[string]uint64
+	locations   map[uint64]metadata.Location // of return addresses
+	modules     modules
 }
 
 // sinceTick is how far the frozen clock is past the kernel's last look at it, in its own counts: less than a millisecond on
@@ -73,7 +87,13 @@ func New(cfg Config) (*Bridge, error) {
 	b := &Bridge{
 		machine: cfg.Machine, log: cfg.Log, mem: cfg.Memory, kernel: cfg.Kernel, symbols: cfg.Symbols, policy: cfg.Policy,
 		plans: cfg.Plans, scopes: map[scopeKey]cpu.Scope{}, entries: map[uint64]bool{}, deaths: map[uint64]string{},
+		planned: map[string]policy.Plan{}, moduleBases: map[string]uint64{}, locations: map[uint64]metadata.Location{},
 	}
+	known := cfg.Known
+	if known == nil {
+		known = new(metadata.Set)
+	}
+	b.known = metadata.NewIndex(known)
 	if b.log == nil {
 		b.log = hclog.NewNullLogger()
 	}
@@ -94,8 +114,11 @@ func New(cfg Config) (*Bridge, error) {
 		return nil, err
 	}
 	b.space = newSpace(b.kernel, b.mem)
+	if err := b.readModules(); err != nil {
+		return nil, err
+	}
 	b.names = newNames(b.symbols)
-	if err := errors.Join(b.readCalls(), b.findFields(), b.makeSubstitutes(&cfg.Policy)); err != nil {
+	if err := errors.Join(b.readCalls(), b.findFields(), b.makeSubstitutes(&cfg.Policy), b.makeAliases(&cfg.Policy)); err != nil {
 		return nil, err
 	}
 	for _, f := range b.policy.Clocks {
@@ -171,14 +194,14 @@ func (b *Bridge) redirection() (*cpu.Redirection, error) {
 	}
 	r.Switch, _ = b.symbols.Address("__switch_to")
 	r.Exit, _ = b.symbols.Address("do_task_dead")
-	if b.plans != nil {
-		r.Plan = b.plan
-	}
+	r.Plan = b.plan
+	r.Scratch = b.mem.value(nil)
 	return r, nil
 }
 
 // findText finds what may be executed.
 func (b *Bridge) findText() {
+	b.textBase, _ = b.symbols.Address("_text")
 	for _, pair := range [][2]string{{"_stext", "_etext"}, {"_text", "_etext"}} {
 		lo, ok1 := b.symbols.Address(pair[0])
 		hi, ok2 := b.symbols.Address(pair[1])
@@ -188,21 +211,33 @@ func (b *Bridge) findText() {
 	}
 }
 
-// branch lets a branch whose target came from the snapshot lead to the entry of a function of the trusted kernel only.
+// branch lets a branch whose target came from the snapshot lead to the entry of a function of the trusted kernel or of its
+// modules only.
 func (b *Bridge) branch(site, target uint64) (uint64, error) {
-	sym, off, ok := b.symbols.Lookup(target)
 	for _, t := range b.text {
-		if target >= t[0] && target < t[1] && ok && off == 0 && isCode(sym) {
+		if target < t[0] || target >= t[1] {
+			continue
+		}
+		if sym, off, ok := b.symbols.Lookup(target); ok && off == 0 && isCode(sym) {
 			return target, nil
 		}
+		return 0, fmt.Errorf("at %s the snapshot gives a function pointer to %s, where no function begins", b.symbols.Format(site),
+			b.symbols.Format(target))
 	}
-	return 0, fmt.Errorf("at %s the snapshot gives a function pointer to %s (%#x), which is no function of the trusted kernel; "+
-		"nothing of the snapshot is ever executed", b.symbols.Format(site), b.symbols.Format(target), target)
+	to, err := b.moduleFunction(target)
+	if err != nil {
+		return 0, fmt.Errorf("at %s the snapshot gives a function pointer to %w; nothing of the snapshot is ever executed",
+			b.symbols.Format(site), err)
+	}
+	return to, nil
 }
 
 func (b *Bridge) unmapped(site, la uint64) error {
 	return fmt.Errorf("at %s the snapshot leads to %#x, where it has no memory", b.symbols.Format(site), la)
 }
+
+// Asked returns how many instructions the handlers were asked about.
+func (b *Bridge) Asked() int { return b.asked }
 
 // Outcome deals with the ends of machine.Run that are the bridge's. handled says that the machine is to run on.
 func (b *Bridge) Outcome(o machine.Outcome) (handled bool, err error) {
@@ -231,9 +266,4 @@ func (b *Bridge) path() string {
 		names = append(names, b.symbols.Format(f.Return))
 	}
 	return strings.Join(names, " < ")
-}
-
-// plan asks the handlers.
-func (b *Bridge) plan(t cpu.Touch) (cpu.Plan, error) {
-	return cpu.Plan{}, nil
 }

@@ -28,6 +28,7 @@ func scopes(bits int) []policy.Scope {
 	return []policy.Scope{
 		{Name: "procfs", Syscalls: fileCalls, Files: []string{"proc"}, Roots: proc, FreezeClock: true},
 		{Name: "procfs-sendfile", Syscalls: []string{"sendfile", "sendfile64"}, Files: []string{"proc"}, FileArgument: 1, Roots: proc, FreezeClock: true},
+		{Name: "sysfs", Syscalls: fileCalls, Files: []string{"sysfs"}, Roots: proc, FreezeClock: true},
 		{Name: "path", Syscalls: pathCalls, Roots: slices.Concat(processes, timeOfDay)},
 		{Name: "getpid", Syscalls: []string{"getpid"}, Roots: processes},
 		{
