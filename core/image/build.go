@@ -121,7 +121,7 @@ type builder struct {
 func (b *builder) build(ctx context.Context) error {
 	i, o := b.image, b.options
 	i.Info = Info{
-		Memory: o.Memory, Created: time.Now().UTC(), Tools: o.Tools, Modules: []string{},
+		Memory: o.Memory, Created: time.Now().UTC(), Tools: o.Tools, Modules: []string{}, Agent: session.AgentVersion,
 		CommandLine: "console=ttyS0 quiet vdso=0 vdso32=0 randomize_kstack_offset=off panic=-1",
 	}
 	if err := b.findKernel(ctx); err != nil {

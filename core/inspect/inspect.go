@@ -99,6 +99,18 @@ func (e *NoImageError) Error() string {
 	return fmt.Sprintf("there is no trusted image of the snapshot's kernel, %s; this makes one:\n  %s", e.Release, e.Command)
 }
 
+// OldImageError says that the trusted image for the kernel of a snapshot was made by a version of emu with another agent.
+type OldImageError struct {
+	ID string
+	// Command makes it anew.
+	Command string
+}
+
+// Error names the command that makes the image anew.
+func (e *OldImageError) Error() string {
+	return fmt.Sprintf("the trusted image %s was made by another version of emu; this makes it anew:\n  %s", e.ID, e.Command)
+}
+
 // BuildCommand returns the command that makes the image for a kernel.
 func BuildCommand(k *linux.Kernel) string {
 	arch := ""
@@ -174,6 +186,9 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 		return res, &NoImageError{Release: r.kernel.Release, Command: BuildCommand(r.kernel)}
 	} else if err != nil {
 		return res, err
+	}
+	if r.image.Agent != session.AgentVersion {
+		return res, &OldImageError{ID: r.image.ID, Command: BuildCommand(r.kernel)}
 	}
 	if r.table, err = r.symbols(); err != nil {
 		return res, err

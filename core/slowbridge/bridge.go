@@ -60,6 +60,7 @@ type Bridge struct {
 	deaths      map[uint64]string
 	scopes      map[scopeKey]cpu.Scope
 	substitutes []cpu.Substitute
+	aliases     []cpu.Alias
 	frozen      bool
 	tsc         uint64
 	text        [][2]uint64
@@ -74,6 +75,10 @@ type Bridge struct {
 	moduleBases map[string]uint64
 	locations   map[uint64]metadata.Location // of return addresses
 }
+
+// sinceTick is how far the frozen clock is past the kernel's last look at it, in its own counts: less than a millisecond on
+// any. Inodes get the time of that look, and ls takes what is not in the past for the future.
+const sinceTick = 1000
 
 type scopeKey struct{ scope, syscall string }
 
@@ -109,12 +114,13 @@ func New(cfg Config) (*Bridge, error) {
 		return nil, err
 	}
 	b.names = newNames(b.symbols)
-	if err := errors.Join(b.readCalls(), b.findFields(), b.makeSubstitutes(&cfg.Policy)); err != nil {
+	if err := errors.Join(b.readCalls(), b.findFields(), b.makeSubstitutes(&cfg.Policy), b.makeAliases(&cfg.Policy)); err != nil {
 		return nil, err
 	}
 	for _, f := range b.policy.Clocks {
 		if b.tsc, err = b.evaluate(f); err == nil {
 			b.frozen = true
+			b.tsc += sinceTick
 			break
 		}
 	}

@@ -8,6 +8,9 @@ var processes = roots("init_pid_ns", "init_task", "highest_memmap_pfn", "max_pfn
 var cpus = roots("__per_cpu_offset", "__cpu_possible_mask", "__cpu_online_mask", "__cpu_present_mask", "__cpu_active_mask",
 	"nr_cpu_ids", "__num_online_cpus")
 
+// The time of day at the last tick, which new inodes of /proc get.
+var timeOfDay = roots("tk_core")
+
 // Time. The clock source itself is frozen, see clocksources.
 var timekeeping = roots("tk_core", "timekeeping_suspended", "jiffies", "jiffies_64", "offsets")
 
@@ -36,7 +39,7 @@ var netlink = roots("nl_table")
 // Names: the host's and those of IPC objects.
 var names = roots("init_uts_ns", "init_ipc_ns")
 
-var cgroups = roots("cgroup_roots", "cgrp_dfl_root", "init_css_set", "css_set_table", "cgroup_subsys")
+var cgroups = roots("cgroup_roots", "cgrp_dfl_root", "init_css_set", "css_set_table", "cgroup_subsys", "cgrp_dfl_visible", "init_cgroup_ns")
 
 var kernelMisc = roots("saved_command_line", "linux_banner", "boot_cpu_data", "cpu_info", "file_lock_list", "key_user_tree", "key_serial_tree")
 

@@ -28,7 +28,9 @@ func scopes(bits int) []policy.Scope {
 	return []policy.Scope{
 		{Name: "procfs", Syscalls: fileCalls, Files: []string{"proc"}, Roots: proc, FreezeClock: true},
 		{Name: "procfs-sendfile", Syscalls: []string{"sendfile", "sendfile64"}, Files: []string{"proc"}, FileArgument: 1, Roots: proc, FreezeClock: true},
-		{Name: "path", Syscalls: pathCalls, Roots: processes},
+		{Name: "sysfs", Syscalls: fileCalls, Files: []string{"sysfs"}, Roots: proc, FreezeClock: true},
+		{Name: "path", Syscalls: pathCalls, Roots: slices.Concat(processes, timeOfDay)},
+		{Name: "getpid", Syscalls: []string{"getpid"}, Roots: processes},
 		{
 			Name: "time", Syscalls: []string{"clock_gettime", "clock_gettime64", "clock_gettime32", "gettimeofday", "time", "time32", "times"},
 			Roots: timekeeping, FreezeClock: true,
