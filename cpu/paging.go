@@ -469,22 +469,32 @@ func (c *CPU) setCR3(v uint64, keep bool) {
 // 3.3.7.1): by a memory operand with base rSP or rBP, or by its implicit stack accesses.
 func (c *CPU) stackFault(u *uop) {
 	c.exc.notCanonical = false
+	stack := false
+	switch u.Op {
+	case isa.PUSH, isa.POP, isa.PUSHF, isa.POPF, isa.CALL, isa.CALL_IND, isa.RET, isa.ENTER, isa.LEAVE, isa.PUSH_SEG,
+		isa.POP_SEG, isa.CALL_FAR, isa.RET_FAR, isa.IRET:
+		stack = true
+	}
 	if u.HasMem() && c.mode == isa.Mode64 {
 		off := c.offset(u)
 		if u.Seg >= isa.FS {
 			off += c.seg[u.Seg].Base
 		}
-		if c.exc.cr2-off < 4096 {
+		extent := uint64(4096)
+		if stack {
+			extent = 16 // the stack itself may lie as near
+		}
+		if c.exc.cr2-off < extent {
 			if u.Seg == isa.SS {
 				c.exc.vector = VectorSS
 			}
 			return
 		}
 	}
-	switch u.Op {
-	case isa.PUSH, isa.POP, isa.PUSHF, isa.POPF, isa.CALL, isa.CALL_IND, isa.RET, isa.ENTER, isa.LEAVE, isa.PUSH_SEG,
-		isa.POP_SEG, isa.CALL_FAR, isa.RET_FAR, isa.IRET:
+	if stack {
 		c.exc.vector = VectorSS
+	}
+	switch u.Op {
 	case isa.BT, isa.BTS, isa.BTR, isa.BTC:
 		// The bit number can lead away from the operand's address.
 		if u.HasMem() && u.Seg == isa.SS {

@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -215,7 +216,7 @@ type activeScope struct {
 type callNode struct {
 	parent   *callNode
 	frame    Frame
-	children map[uint64]*callNode
+	children map[Frame]*callNode
 	records  map[*block]*record
 }
 
@@ -380,13 +381,7 @@ func (n *callNode) observations(scope int, yield func(*Observation) bool) bool {
 		records = append(records, r)
 	}
 	slices.SortFunc(records, func(a, b *record) int {
-		switch {
-		case a.rip < b.rip:
-			return -1
-		case a.rip > b.rip:
-			return 1
-		}
-		return len(a.ops) - len(b.ops)
+		return cmp.Or(cmp.Compare(a.rip, b.rip), cmp.Compare(len(a.ops), len(b.ops)))
 	})
 	for _, r := range records {
 		for i := range r.ops {
@@ -400,13 +395,15 @@ func (n *callNode) observations(scope int, yield func(*Observation) bool) bool {
 			}
 		}
 	}
-	rets := make([]uint64, 0, len(n.children))
-	for ret := range n.children {
-		rets = append(rets, ret)
+	frames := make([]Frame, 0, len(n.children))
+	for f := range n.children {
+		frames = append(frames, f)
 	}
-	slices.Sort(rets)
-	for _, ret := range rets {
-		if !n.children[ret].observations(scope, yield) {
+	slices.SortFunc(frames, func(a, b Frame) int {
+		return cmp.Or(cmp.Compare(a.Return, b.Return), cmp.Compare(a.Depth, b.Depth))
+	})
+	for _, f := range frames {
+		if !n.children[f].observations(scope, yield) {
 			return false
 		}
 	}

@@ -158,16 +158,20 @@ func (s *activeScope) record(b *block, rip uint64) *record {
 	return rec
 }
 
-// called notes a call that has put its return address at sp.
+// called notes a call that has put its return address at sp. Calls on an interrupt stack are no part of the context.
 func (s *activeScope) called(sp, ret uint64) {
+	if !s.onStack(sp) {
+		return
+	}
 	s.frames = append(s.frames, callFrame{sp: sp, node: s.node})
-	n := s.node.children[ret]
+	f := Frame{Return: ret, Depth: uint32(s.base + s.size - sp)}
+	n := s.node.children[f]
 	if n == nil {
-		n = &callNode{parent: s.node, frame: Frame{Return: ret, Depth: uint32(s.base + s.size - sp)}}
+		n = &callNode{parent: s.node, frame: f}
 		if s.node.children == nil {
-			s.node.children = map[uint64]*callNode{}
+			s.node.children = map[Frame]*callNode{}
 		}
-		s.node.children[ret] = n
+		s.node.children[f] = n
 	}
 	s.node = n
 }
@@ -175,6 +179,9 @@ func (s *activeScope) called(sp, ret uint64) {
 // returnedTo notes that a call has returned: its return address is no longer on the stack.
 func (c *CPU) returnedTo(s *activeScope) {
 	sp := c.r[isa.RSP]
+	if !s.onStack(sp) {
+		return
+	}
 	for len(s.frames) > 0 && s.frames[len(s.frames)-1].sp < sp {
 		s.node = s.frames[len(s.frames)-1].node
 		s.frames = s.frames[:len(s.frames)-1]

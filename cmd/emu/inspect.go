@@ -15,6 +15,7 @@ import (
 
 	"github.com/hybridbridge/emu/core/image"
 	"github.com/hybridbridge/emu/core/inspect"
+	"github.com/hybridbridge/emu/core/metadata"
 	"github.com/hybridbridge/emu/core/session"
 )
 
@@ -26,9 +27,9 @@ const (
 
 // inspectFlags are those of emu inspect and of its short form.
 type inspectFlags struct {
-	snapshot, accel, trace, stats string
-	budget                        uint64
-	console                       bool
+	snapshot, accel, trace, stats, meta string
+	budget                              uint64
+	console                             bool
 }
 
 func (i *inspectFlags) add(f *pflag.FlagSet) {
@@ -37,6 +38,7 @@ func (i *inspectFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&i.stats, "stats", "", "say what the run took on standard error: text or json")
 	f.Lookup("stats").NoOptDefVal = "text"
 	f.StringVar(&i.trace, "trace", "", "write the tool's system calls and their scopes to this file")
+	f.StringVar(&i.meta, "meta", "", "file of the Meta-Data, or none (default: emu/metadata.db below $XDG_DATA_HOME)")
 	f.Uint64Var(&i.budget, "budget", 0, "instructions that the tool may take (default: the policy's)")
 	f.BoolVar(&i.console, "console", false, "show the trusted kernel's console on standard error")
 }
@@ -93,6 +95,14 @@ func runInspect(c *cobra.Command, flags *inspectFlags, logger func() (hclog.Logg
 		Stdout: writerFunc(func(p []byte) (int, error) { quiet(); return c.OutOrStdout().Write(p) }),
 		Stderr: writerFunc(func(p []byte) (int, error) { quiet(); return c.ErrOrStderr().Write(p) }),
 	}
+	if flags.meta != "none" {
+		o.MetaData = &metadata.Store{Path: flags.meta}
+		if flags.meta == "" {
+			if o.MetaData.Path, err = metadata.DefaultPath(); err != nil {
+				return err
+			}
+		}
+	}
 	if flags.console {
 		o.Console = c.ErrOrStderr()
 	}
@@ -137,10 +147,11 @@ func printInspectStats(w io.Writer, form string, res *inspect.Result) {
 	}
 	round := func(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }
 	t := &s.Times
-	fmt.Fprintf(w, "time          identify %v, image %v, restore %v, connect %v, run %v\n",
-		round(t.Identify), round(t.Image), round(t.Restore), round(t.Connect), round(t.Run))
+	fmt.Fprintf(w, "time          identify %v, image %v, restore %v, connect %v, run %v, learn %v\n",
+		round(t.Identify), round(t.Image), round(t.Restore), round(t.Connect), round(t.Run), round(t.Learn))
 	fmt.Fprintf(w, "instructions  %d, of them %d in %d scopes\n", s.Instructions, s.Redirection.Instructions, s.Redirection.Scopes)
 	fmt.Fprintf(w, "redirected    %d accesses, %d pages of the snapshot\n", s.Redirection.Routed, s.Pages)
-	fmt.Fprintf(w, "policy        %d plans asked for, %d calls elided, %d locks set free, %d branches checked\n",
-		s.Redirection.Plans, s.Redirection.Elided, s.Redirection.Locks, s.Redirection.Branches)
+	fmt.Fprintf(w, "policy        handlers asked about %d of %d instructions, %d calls elided, %d locks set free, %d branches checked\n",
+		s.Asked, s.Redirection.Plans, s.Redirection.Elided, s.Redirection.Locks, s.Redirection.Branches)
+	fmt.Fprintf(w, "Meta-Data     %d instructions learned, %d conflicts\n", s.Learned, s.Conflicts)
 }

@@ -20,3 +20,5 @@ func (builtIn) Plans(_ context.Context, s []policy.Site) ([]policy.Plan, error) 
 	return make([]policy.Plan, len(s)), nil
 }
 func openPolicies(hclog.Logger) (inspect.Policies, error) { return builtIn{}, nil }
+
+func (builtIn) Digest() string { return "00" }

@@ -122,7 +122,7 @@ func (b *builder) build(ctx context.Context) error {
 	i, o := b.image, b.options
 	i.Info = Info{
 		Memory: o.Memory, Created: time.Now().UTC(), Tools: o.Tools, Modules: []string{},
-		CommandLine: "console=ttyS0 quiet vdso=0 vdso32=0 panic=-1",
+		CommandLine: "console=ttyS0 quiet vdso=0 vdso32=0 randomize_kstack_offset=off panic=-1",
 	}
 	if err := b.findKernel(ctx); err != nil {
 		return err
@@ -182,26 +182,12 @@ func (b *builder) findKernel(ctx context.Context) error {
 			arch = "amd64"
 		}
 		b.progress.say("fetching %s", name)
-		if file, err = b.fetchKernel(ctx, name, arch); err != nil {
+		if file, err = b.apt(arch).FetchKernel(ctx, name); err != nil {
 			return err
 		}
 	}
 	b.progress.say("unpacking %s", filepath.Base(file))
 	return b.unpackKernel(file)
-}
-
-// fetchKernel downloads the package of a kernel, or the one that a metapackage stands for.
-func (b *builder) fetchKernel(ctx context.Context, name, arch string) (string, error) {
-	named, others, err := b.apt(arch).Fetch(ctx, []string{name})
-	if err != nil {
-		return "", err
-	}
-	for _, f := range slices.Concat(others, named) {
-		if base := filepath.Base(f); strings.HasPrefix(base, "linux-image-") && f != named[0] {
-			return f, nil
-		}
-	}
-	return named[0], nil
 }
 
 // unpackKernel takes kernel and modules out of a package.
@@ -344,10 +330,6 @@ func addSystem(t *initramfs.Tree) {
 // boot boots the kernel, saves the machine and has the kernel say what it is.
 func (b *builder) boot(ctx context.Context) error {
 	i := b.image
-	i.Release = b.options.Name
-	if b.moduleDir != "" {
-		i.Release = filepath.Base(b.moduleDir)
-	}
 	s, err := i.boot(ctx, Placement{}, b.progress)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,7 +59,7 @@ func (p Progress) say(format string, args ...any) {
 }
 
 // State returns the path of a saved machine for a placement, to be opened by package session. If there is none yet, the kernel
-// is booted, in some seconds. Of several processes that want the same one boots.
+// is booted, in some seconds. Of several processes that want the same one boots. The last 8 that were used are kept.
 func (i *Image) State(ctx context.Context, p Placement, progress Progress) (string, error) {
 	key, err := p.key()
 	if err != nil {
@@ -66,7 +67,7 @@ func (i *Image) State(ctx context.Context, p Placement, progress Progress) (stri
 	}
 	dir := filepath.Join(i.Dir, dirStates)
 	path := filepath.Join(dir, key+".snapshot")
-	if _, err := os.Stat(path); err == nil {
+	if used(path) {
 		return path, nil
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -77,7 +78,7 @@ func (i *Image) State(ctx context.Context, p Placement, progress Progress) (stri
 		return "", err
 	}
 	defer unlock()
-	if _, err := os.Stat(path); err == nil {
+	if used(path) {
 		return path, nil
 	}
 	s, err := i.boot(ctx, p, progress)
@@ -91,7 +92,41 @@ func (i *Image) State(ctx context.Context, p Placement, progress Progress) (stri
 	if err = errors.Join(err, s.Close()); err != nil {
 		return "", err
 	}
-	return path, nil
+	return path, dropOld(dir)
+}
+
+// used reports whether there is a state, and makes it the one that was used last.
+func used(path string) bool {
+	now := time.Now()
+	return os.Chtimes(path, now, now) == nil
+}
+
+// keptStates is how many saved machines of an image stay. Each snapshot of a randomised kernel needs one of its own, of about
+// half the size of the trusted VM's RAM.
+const keptStates = 8
+
+// dropOld removes the states that were not used for longest.
+func dropOld(dir string) error {
+	paths, err := filepath.Glob(filepath.Join(dir, "*.snapshot"))
+	if err != nil || len(paths) <= keptStates {
+		return err
+	}
+	at := map[string]time.Time{}
+	for _, p := range paths {
+		if st, err := os.Stat(p); err == nil {
+			at[p] = st.ModTime()
+		}
+	}
+	slices.SortFunc(paths, func(a, b string) int { return at[b].Compare(at[a]) })
+	for _, p := range paths[keptStates:] {
+		for _, file := range []string{p, strings.TrimSuffix(p, ".snapshot") + ".json"} {
+			// Another process may do the same.
+			if e := os.Remove(file); e != nil && !errors.Is(e, os.ErrNotExist) {
+				err = errors.Join(err, e)
+			}
+		}
+	}
+	return err
 }
 
 // unchanged makes sure that the image was not replaced since it was opened: a state of another kernel would be taken for one of
@@ -150,7 +185,7 @@ func (i *Image) boot(ctx context.Context, p Placement, progress Progress) (*sess
 			return nil, err
 		}
 	}
-	progress.say("booting %s", i.Release)
+	progress.say("booting %s", i.Kernel)
 	return session.Boot(ctx, c, session.Config{Budget: bootBudget, Console: io.Discard})
 }
 

@@ -78,7 +78,12 @@ func TestStore(t *testing.T) {
 func TestPlacementKeys(t *testing.T) {
 	seen := map[string]Placement{}
 	for _, p := range []Placement{
-		{}, {LA57: true}, {PTI: true}, {MemoryAbove: 1 << 30}, {Shifts: &boot.Shifts{Text: 2 << 20}}, {Shifts: &boot.Shifts{PhysBase: 2 << 20}},
+		{},
+		{LA57: true},
+		{PTI: true},
+		{MemoryAbove: 1 << 30},
+		{Shifts: &boot.Shifts{Text: 2 << 20}},
+		{Shifts: &boot.Shifts{PhysBase: 2 << 20}},
 		{Shifts: &boot.Shifts{Regions: boot.Regions{Vmalloc: 1 << 30}}},
 	} {
 		k, err := p.key()
@@ -156,5 +161,34 @@ func TestBuildComplains(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(s.Dir); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestOldStatesGo(t *testing.T) {
+	dir := t.TempDir()
+	name := func(n int, suffix string) string { return filepath.Join(dir, string(rune('a'+n))+suffix) }
+	for n := range keptStates + 3 {
+		for _, suffix := range []string{".snapshot", ".json", ".lock"} {
+			if err := os.WriteFile(name(n, suffix), nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		then := time.Now().Add(time.Duration(n-100) * time.Hour)
+		if err := os.Chtimes(name(n, ".snapshot"), then, then); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !used(name(1, ".snapshot")) || used(name(keptStates+3, ".snapshot")) {
+		t.Fatal("a state that is there is not found, or one that is not is")
+	}
+	if err := dropOld(dir); err != nil {
+		t.Fatal(err)
+	}
+	for n := range keptStates + 3 {
+		_, err := os.Stat(name(n, ".snapshot"))
+		_, err2 := os.Stat(name(n, ".json"))
+		if gone := n == 0 || n == 2 || n == 3; gone != (err != nil) || gone != (err2 != nil) {
+			t.Errorf("state %d: %v, %v", n, err, err2)
+		}
 	}
 }

@@ -2,6 +2,8 @@ package inspect
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +15,7 @@ import (
 	"github.com/hybridbridge/emu/core/boot"
 	"github.com/hybridbridge/emu/core/image"
 	"github.com/hybridbridge/emu/core/machine"
+	"github.com/hybridbridge/emu/core/metadata"
 	"github.com/hybridbridge/emu/core/policy"
 	"github.com/hybridbridge/emu/core/session"
 	"github.com/hybridbridge/emu/core/slowbridge"
@@ -31,6 +34,8 @@ type Policies interface {
 	Policy(ctx context.Context, k policy.Kernel) (policy.Policy, error)
 	// Plans answers for sites, one plan each.
 	Plans(ctx context.Context, sites []policy.Site) ([]policy.Plan, error)
+	// Digest identifies the set of policies, in hexadecimal.
+	Digest() string
 }
 
 // Options say what to run against what.
@@ -44,6 +49,8 @@ type Options struct {
 	Stdout, Stderr io.Writer
 	Images         *image.Store
 	Policies       Policies
+	// MetaData, if not nil, is what is known already and where this run adds what it learns.
+	MetaData *metadata.Store
 	// Budget is how many instructions the tool may take; 0 leaves it to the policy, then to DefaultBudget.
 	Budget uint64
 	// Trace, if not nil, receives a line for each system call.
@@ -56,7 +63,7 @@ type Options struct {
 
 // Times are how long the parts of a run took.
 type Times struct {
-	Identify, Image, Restore, Connect, Run time.Duration
+	Identify, Image, Restore, Connect, Run, Learn time.Duration
 }
 
 // Stats is what a run took.
@@ -65,6 +72,10 @@ type Stats struct {
 	Instructions uint64 // executed in the trusted VM
 	Redirection  cpu.RedirectStats
 	Pages        int // of the snapshot that were read
+	Asked        int // instructions about which the handlers were asked
+	// Learned is how many instructions Meta-Data gained, and Conflicts how many were found to be decided in two ways in one
+	// execution context.
+	Learned, Conflicts int
 }
 
 // Result is the outcome of a tool that ran to its end.
@@ -190,8 +201,66 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	r.stats.Instructions = c.Instructions() - before
 	r.stats.Redirection = c.RedirectStats()
 	r.stats.Pages = r.memory.Touched()
+	if err == nil && r.bridge != nil {
+		r.stats.Asked = r.bridge.Asked()
+		if r.MetaData != nil {
+			o.Progress("recording what was learned")
+			err = r.learn()
+			r.stats.Times.Learn = r.lap()
+		}
+	}
 	res.Stats = r.stats
 	return res, err
+}
+
+// key says what the Meta-Data is about.
+func (r *run) key() metadata.Key {
+	return metadata.Key{Banner: r.kernel.Banner, BTFHash: r.kernel.BTFHash, Policy: r.Policies.Digest()}
+}
+
+// learn adds what was seen to the store, unless all of it is known.
+func (r *run) learn() error {
+	set, err := r.bridge.MetaData()
+	if err != nil || set == nil {
+		return err
+	}
+	id, err := identity(r.Snapshot)
+	if err != nil {
+		return err
+	}
+	for _, s := range set.Scopes() {
+		r.stats.Learned += len(set.Sites(s))
+	}
+	conflicts, err := r.MetaData.Merge(r.key(), set, metadata.Training{
+		Snapshot: id, Command: r.Argv, Instructions: r.stats.Instructions, Scopes: set.Scopes(),
+	})
+	r.stats.Conflicts = len(conflicts)
+	return err
+}
+
+// identity names a snapshot by its size and some of its blocks: files can be larger than one wants to read.
+func identity(path string) (string, error) {
+	const blocks, size = 64, 4096
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "%d\n", end)
+	var p [size]byte
+	for i := range int64(blocks) {
+		n, err := f.ReadAt(p[:], max(end-size, 0)/(blocks-1)*i)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return "", err
+		}
+		h.Write(p[:n])
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // connect lets the machine see the snapshot from here on.
@@ -210,8 +279,14 @@ func (r *run) connect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("trusted image %s: %w", r.image.ID, err)
 	}
+	var known *metadata.Set
+	if r.MetaData != nil {
+		if known, err = r.MetaData.Load(r.key()); err != nil && !errors.Is(err, metadata.ErrNotFound) {
+			return err
+		}
+	}
 	cfg := slowbridge.Config{
-		Machine: r.sess.Machine(), Memory: r.memory, Kernel: k, Symbols: table, BTF: btf, Policy: p, Log: r.Log,
+		Machine: r.sess.Machine(), Memory: r.memory, Kernel: k, Symbols: table, BTF: btf, Policy: p, Log: r.Log, Known: known,
 		Plans: func(s []policy.Site) ([]policy.Plan, error) { return r.Policies.Plans(ctx, s) },
 	}
 	if r.Trace != nil {

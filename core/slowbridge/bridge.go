@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/hybridbridge/emu/core/machine"
+	"github.com/hybridbridge/emu/core/metadata"
 	"github.com/hybridbridge/emu/core/policy"
 	"github.com/hybridbridge/emu/core/symbols"
 	"github.com/hybridbridge/emu/cpu"
@@ -30,7 +31,9 @@ type Config struct {
 	Symbols *symbols.Table
 	BTF     []byte
 	Policy  policy.Policy
-	// Plans, if not nil, is asked about instructions that touch the snapshot.
+	// Known is what was learned before about this kernel under this policy. It may be nil.
+	Known *metadata.Set
+	// Plans, if not nil, is asked about instructions that touch the snapshot and that Known does not know.
 	Plans func([]policy.Site) ([]policy.Plan, error)
 	// Trace, if not nil, is called at each system call.
 	Trace func(syscall, scope string)
@@ -60,6 +63,15 @@ type Bridge struct {
 	frozen      bool
 	tsc         uint64
 	text        [][2]uint64
+
+	// What is known, and what this run adds.
+	known       *metadata.Index
+	scopeIDs    []metadata.ScopeID
+	planned     map[string]policy.Plan
+	asked       int
+	textBase    uint64
+	moduleBases map[string]uint64
+	locations   map[uint64]metadata.Location // of return addresses
 }
 
 type scopeKey struct{ scope, syscall string }
@@ -69,7 +81,13 @@ func New(cfg Config) (*Bridge, error) {
 	b := &Bridge{
 		machine: cfg.Machine, log: cfg.Log, mem: cfg.Memory, kernel: cfg.Kernel, symbols: cfg.Symbols, policy: cfg.Policy,
 		plans: cfg.Plans, scopes: map[scopeKey]cpu.Scope{}, entries: map[uint64]bool{}, deaths: map[uint64]string{},
+		planned: map[string]policy.Plan{}, moduleBases: map[string]uint64{}, locations: map[uint64]metadata.Location{},
 	}
+	known := cfg.Known
+	if known == nil {
+		known = new(metadata.Set)
+	}
+	b.known = metadata.NewIndex(known)
 	if b.log == nil {
 		b.log = hclog.NewNullLogger()
 	}
@@ -166,14 +184,14 @@ func (b *Bridge) redirection() (*cpu.Redirection, error) {
 	}
 	r.Switch, _ = b.symbols.Address("__switch_to")
 	r.Exit, _ = b.symbols.Address("do_task_dead")
-	if b.plans != nil {
-		r.Plan = b.plan
-	}
+	r.Plan = b.plan
+	r.Scratch = b.mem.value(nil)
 	return r, nil
 }
 
 // findText finds what may be executed.
 func (b *Bridge) findText() {
+	b.textBase, _ = b.symbols.Address("_text")
 	for _, pair := range [][2]string{{"_stext", "_etext"}, {"_text", "_etext"}} {
 		lo, ok1 := b.symbols.Address(pair[0])
 		hi, ok2 := b.symbols.Address(pair[1])
@@ -198,6 +216,9 @@ func (b *Bridge) branch(site, target uint64) (uint64, error) {
 func (b *Bridge) unmapped(site, la uint64) error {
 	return fmt.Errorf("at %s the snapshot leads to %#x, where it has no memory", b.symbols.Format(site), la)
 }
+
+// Asked returns how many instructions the handlers were asked about.
+func (b *Bridge) Asked() int { return b.asked }
 
 // Outcome deals with the ends of machine.Run that are the bridge's. handled says that the machine is to run on.
 func (b *Bridge) Outcome(o machine.Outcome) (handled bool, err error) {
@@ -226,9 +247,4 @@ func (b *Bridge) path() string {
 		names = append(names, b.symbols.Format(f.Return))
 	}
 	return strings.Join(names, " < ")
-}
-
-// plan asks the handlers.
-func (b *Bridge) plan(t cpu.Touch) (cpu.Plan, error) {
-	return cpu.Plan{}, nil
 }

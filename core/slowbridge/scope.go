@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hybridbridge/emu/core/metadata"
 	"github.com/hybridbridge/emu/core/policy"
 	"github.com/hybridbridge/emu/cpu"
 	"github.com/hybridbridge/emu/cpu/isa"
@@ -143,6 +144,7 @@ func (b *Bridge) enter() error {
 			}
 		}
 		b.scopes[key] = sc
+		b.scopeIDs = append(b.scopeIDs, metadata.ScopeID{Name: key.scope, Syscall: key.syscall})
 	}
 	if b.trace != nil {
 		b.trace(name, key.scope, regs)

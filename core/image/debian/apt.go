@@ -27,46 +27,91 @@ var ErrApt = errors.New("apt")
 // listsFresh is how old the package lists may be.
 const listsFresh = 24 * time.Hour
 
-// Fetch downloads the named packages, and all that they depend on, and returns their files: those of
-// the named packages first, in their order. What is there already is not downloaded again.
+// Fetch downloads the named packages, and all that they depend on, and returns their files: those of the named packages, in
+// their order, and the others. What is there already is not downloaded again.
 func (a *Apt) Fetch(ctx context.Context, names []string) (named, others []string, err error) {
-	if err := a.update(ctx); err != nil {
-		return nil, nil, err
-	}
-	install := append([]string{"install", "--no-install-recommends", "-y"}, names...)
-	// What has been downloaded is not in the list of what is to be downloaded, so apt looks where there is nothing.
-	out, err := a.run(ctx, append(install, "--print-uris", "-o", "Dir::Cache::archives=none")...)
+	all, err := a.resolve(ctx, names)
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, err := a.run(ctx, append(install, "--download-only")...); err != nil {
+	if _, err := a.run(ctx, append(install(names), "--download-only")...); err != nil {
 		return nil, nil, err
 	}
-	files := map[string]string{}
-	var all []string
+	for _, n := range names {
+		i := slices.IndexFunc(all, func(p resolved) bool { return p.name == n })
+		if i < 0 {
+			return nil, nil, fmt.Errorf("%w: it names no file for package %s", ErrApt, n)
+		}
+		named = append(named, all[i].file)
+	}
+	for _, p := range all {
+		if !slices.Contains(named, p.file) {
+			others = append(others, p.file)
+		}
+	}
+	return named, others, nil
+}
+
+// FetchKernel downloads one package and returns its file: the kernel that name is, or that it depends on.
+func (a *Apt) FetchKernel(ctx context.Context, name string) (string, error) {
+	all, err := a.resolve(ctx, []string{name})
+	if err != nil {
+		return "", err
+	}
+	i := slices.IndexFunc(all, func(p resolved) bool { return p.name != name && strings.HasPrefix(p.name, "linux-image-") })
+	if i < 0 {
+		i = slices.IndexFunc(all, func(p resolved) bool { return p.name == name })
+	}
+	if i < 0 {
+		return "", fmt.Errorf("%w: it names no file for package %s", ErrApt, name)
+	}
+	file := all[i].file
+	if _, err := os.Stat(file); err == nil {
+		return file, nil
+	}
+	fresh, err := os.MkdirTemp(a.Dir, "kernel-*")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(fresh)
+	if _, err := a.runIn(ctx, fresh, "download", all[i].name); err != nil {
+		return "", err
+	}
+	return file, os.Rename(filepath.Join(fresh, filepath.Base(file)), file)
+}
+
+func install(names []string) []string {
+	return append([]string{"install", "--no-install-recommends", "-y"}, names...)
+}
+
+// resolved is a package that apt wants, and where its file is once it is downloaded.
+type resolved struct{ name, file string }
+
+// resolve has apt say which packages the named ones need, themselves included.
+func (a *Apt) resolve(ctx context.Context, names []string) ([]resolved, error) {
+	if err := a.update(ctx); err != nil {
+		return nil, err
+	}
+	// What has been downloaded is not in the list of what is to be downloaded, so apt looks where there is nothing.
+	out, err := a.run(ctx, append(install(names), "--print-uris", "-o", "Dir::Cache::archives=none")...)
+	if err != nil {
+		return nil, err
+	}
+	return parseURIs(out, filepath.Join(a.Dir, "cache", "archives")), nil
+}
+
+// parseURIs reads what apt-get --print-uris prints: URI, file name, size and checksum a line.
+func parseURIs(out, dir string) []resolved {
+	var all []resolved
 	for line := range strings.Lines(out) {
 		f := strings.Fields(line)
 		if len(f) < 2 || !strings.HasSuffix(f[1], ".deb") {
 			continue
 		}
-		file := filepath.Join(a.Dir, "cache", "archives", f[1])
 		name, _, _ := strings.Cut(f[1], "_")
-		files[name] = file
-		all = append(all, file)
+		all = append(all, resolved{name, filepath.Join(dir, f[1])})
 	}
-	for _, n := range names {
-		file := files[strings.TrimSuffix(n, ":"+a.Architecture)]
-		if file == "" {
-			return nil, nil, fmt.Errorf("%w: it names no file for package %s", ErrApt, n)
-		}
-		named = append(named, file)
-	}
-	for _, f := range all {
-		if !slices.Contains(named, f) {
-			others = append(others, f)
-		}
-	}
-	return named, others, nil
+	return all
 }
 
 // update reads the package lists if they are old.
@@ -103,7 +148,7 @@ type source struct{ uri, suite, signedBy string }
 
 // hostSources returns where the host's apt gets packages from.
 func hostSources(ctx context.Context) ([]source, error) {
-	out, err := command(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT) $(SIGNED_BY)", "Created-By: Packages")
+	out, err := command(ctx, "", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT) $(SIGNED_BY)", "Created-By: Packages")
 	if err != nil {
 		return nil, err
 	}
@@ -152,6 +197,11 @@ func (a *Apt) sources() string { return filepath.Join(a.Dir, "sources.list") }
 
 // run runs apt-get on the private state.
 func (a *Apt) run(ctx context.Context, args ...string) (string, error) {
+	return a.runIn(ctx, a.Dir, args...)
+}
+
+// runIn is run in a folder.
+func (a *Apt) runIn(ctx context.Context, dir string, args ...string) (string, error) {
 	options := []string{
 		"-qq",
 		"-o", "Dir::State=" + filepath.Join(a.Dir, "state"),
@@ -163,16 +213,17 @@ func (a *Apt) run(ctx context.Context, args ...string) (string, error) {
 		"-o", "APT::Sandbox::User=", "-o", "Acquire::Languages=none", "-o", "Acquire::Retries=3",
 		"-o", "APT::Update::Post-Invoke-Success=", "-o", "DPkg::Post-Invoke=",
 	}
-	return command(ctx, "apt-get", append(options, args...)...)
+	return command(ctx, dir, append(options, args...)...)
 }
 
-func command(ctx context.Context, program string, args ...string) (string, error) {
+// command runs apt-get in a folder.
+func command(ctx context.Context, dir string, args ...string) (string, error) {
 	var stdout, stderr bytes.Buffer
-	c := exec.CommandContext(ctx, program, args...)
-	c.Env = append(os.Environ(), "LC_ALL=C")
+	c := exec.CommandContext(ctx, "apt-get", args...)
+	c.Env, c.Dir = append(os.Environ(), "LC_ALL=C"), dir
 	c.Stdout, c.Stderr = &stdout, &stderr
 	if err := c.Run(); err != nil {
-		return "", fmt.Errorf("%w: %s: %w\n%s", ErrApt, program, err, bytes.TrimSpace(stderr.Bytes()))
+		return "", fmt.Errorf("%w: %w\n%s", ErrApt, err, bytes.TrimSpace(stderr.Bytes()))
 	}
 	return stdout.String(), nil
 }

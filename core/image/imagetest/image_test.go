@@ -109,8 +109,11 @@ func commands(t *testing.T, i *image.Image, state string) {
 		{[]string{"ss", "-a"}, 0, `rtnl:kernel`, "^$"},
 		{[]string{"bash", "-c", "echo out; echo err >&2; exit 3"}, 3, "^out\n$", "^err\n$"},
 		{[]string{"bash", "-c", "kill -9 $$"}, 137, "^$", "^(Killed\n)?$"},
-		{[]string{"bash", "-c", `readlink /proc/self/fd/{0,1,2}; [ -t 1 ] || echo none; pwd; ls /proc/$$/fd | tr '\n' ' '`}, 0,
-			`^/dev/null\npipe:\[\d+\]\npipe:\[\d+\]\nnone\n/\n0 1 2 (255 )?$`, "^$"},
+		{
+			[]string{"bash", "-c", `readlink /proc/self/fd/{0,1,2}; [ -t 1 ] || echo none; pwd; ls /proc/$$/fd | tr '\n' ' '`},
+			0,
+			`^/dev/null\npipe:\[\d+\]\npipe:\[\d+\]\nnone\n/\n0 1 2 (255 )?$`, "^$",
+		},
 		{[]string{"env"}, 0, `^((HOME=/root|LANG=C|TERM=vt100|PATH=[^\n]*|PWD=/)\n)+$`, "^$"},
 		{[]string{"no-such-program"}, 127, "^$", "^no-such-program: command not found\n$"},
 		{[]string{"/etc/passwd"}, 126, "^$", "ermission denied"},

@@ -1,0 +1,314 @@
+package slowbridge
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hybridbridge/emu/core/disasm"
+	"github.com/hybridbridge/emu/core/metadata"
+	"github.com/hybridbridge/emu/core/policy"
+	"github.com/hybridbridge/emu/cpu"
+	"github.com/hybridbridge/emu/cpu/isa"
+)
+
+// reasons are those of the CPU, by bit, in the policy's terms.
+var reasons = [...]struct {
+	bit    cpu.Reasons
+	route  policy.Route
+	reason policy.Reason
+}{
+	{cpu.ByDefault, policy.Local, policy.ByDefault},
+	{cpu.ByUser, policy.Local, policy.ByUser},
+	{cpu.ByStack, policy.Local, policy.ByStack},
+	{cpu.BySubtree, policy.Local, policy.BySubtree},
+	{cpu.ByPlan, policy.Local, policy.ByHandler},
+	{cpu.ByTaint, policy.Snapshot, policy.ByTaint},
+	{cpu.ByRoot, policy.Snapshot, policy.ByRoot},
+	{cpu.BySubstitute, policy.Snapshot, policy.ByRoot},
+}
+
+// location says where an address of kernel code is in any run.
+func (b *Bridge) location(addr uint64) metadata.Location {
+	if s, _, ok := b.symbols.Lookup(addr); ok && s.Module != "" {
+		return metadata.Location{Module: s.Module, Offset: addr - b.moduleBase(s.Module)}
+	}
+	return metadata.Location{Offset: addr - b.textBase}
+}
+
+// moduleBase is the lowest address of a module's symbols.
+func (b *Bridge) moduleBase(name string) uint64 {
+	if base, ok := b.moduleBases[name]; ok {
+		return base
+	}
+	base := ^uint64(0)
+	for s := range b.symbols.All {
+		if s.Module == name {
+			base = min(base, s.Address)
+		}
+	}
+	b.moduleBases[name] = base
+	return base
+}
+
+// code reads the bytes of an instruction.
+func (b *Bridge) code(rip uint64, in *isa.Inst) []byte {
+	code := make([]byte, in.Len)
+	return code[:b.machine.CPU().ReadLinear(rip, code)]
+}
+
+func (b *Bridge) bits() int { return int(b.types.word) * 8 }
+
+// operands describes the memory operands of an instruction: what ModRM names or the source of a string instruction, then
+// the destination of a string instruction or the stack. Those that it does not have are left out; index says which are
+// there.
+func (b *Bridge) operands(rip uint64, in *isa.Inst, code []byte, seen [2]cpu.Reasons) (ops []policy.Operand, index []int) {
+	if seen[0]|seen[1] == 0 {
+		return nil, nil
+	}
+	text, _ := disasm.Instruction(code, rip, disasm.Options{Bits: b.bits(), Syntax: disasm.Intel})
+	for i, s := range seen {
+		if s == 0 {
+			continue
+		}
+		var o policy.Operand
+		switch in.Op {
+		case isa.MOVS, isa.CMPS, isa.LODS, isa.STOS, isa.SCAS:
+			o = policy.Operand{Text: bracket(text, [...]string{"si]", "di]"}[i]), Read: true}
+			if i == 1 && (in.Op == isa.MOVS || in.Op == isa.STOS) {
+				o.Read, o.Write = false, true
+			}
+			if in.Prefix&(isa.PrefixRep|isa.PrefixRepne) == 0 {
+				o.Size = int(in.Args[0].Size)
+			}
+		default:
+			if i == 1 {
+				o = policy.Operand{Text: "stack", Size: int(in.OpSize), Read: in.Op == isa.POP, Write: in.Op != isa.POP}
+				break
+			}
+			o.Text = bracket(text, "]")
+			for j := range in.Args {
+				if a := &in.Args[j]; a.Kind == isa.KindMem {
+					o.Size, o.Read, o.Write = int(a.Size), a.Access&isa.Read != 0, a.Access&isa.Write != 0
+				}
+			}
+		}
+		for _, r := range reasons {
+			if s&r.bit != 0 {
+				o.Route, o.Reason = r.route, r.reason
+			}
+		}
+		ops, index = append(ops, o), append(index, i)
+	}
+	return ops, index
+}
+
+// bracket cuts the operand in brackets that ends in end out of a disassembly, with its segment.
+func bracket(text, end string) string {
+	j := strings.Index(text, end)
+	if j < 0 {
+		return "memory"
+	}
+	i := strings.LastIndexByte(text[:j], '[')
+	if i < 0 {
+		return "memory"
+	}
+	if i >= 3 && text[i-1] == ':' {
+		i -= 3
+	}
+	return text[i : j+len(end)]
+}
+
+// path makes Meta-Data's frames of the CPU's.
+func (b *Bridge) frames(context []cpu.Frame) []metadata.Frame {
+	out := make([]metadata.Frame, len(context))
+	for i, f := range context {
+		loc, ok := b.locations[f.Return]
+		if !ok {
+			loc = b.location(f.Return)
+			b.locations[f.Return] = loc
+		}
+		out[i] = metadata.Frame{Return: loc, Depth: f.Depth}
+	}
+	return out
+}
+
+// MetaData returns what was seen of every kernel instruction that was executed in a scope.
+func (b *Bridge) MetaData() (*metadata.Set, error) {
+	ids := b.scopeIDs
+	set := new(metadata.Set)
+	byScope := make([]map[uint64]*metadata.Site, len(ids))
+	for o := range b.machine.CPU().Observations {
+		sites := byScope[o.Scope]
+		if sites == nil {
+			sites = map[uint64]*metadata.Site{}
+			byScope[o.Scope] = sites
+		}
+		site := sites[o.RIP]
+		if site == nil {
+			code := b.code(o.RIP, o.Inst)
+			site = &metadata.Site{Location: b.location(o.RIP), Bytes: code, Bits: uint8(b.bits()), Category: policy.Neutral}
+			sites[o.RIP] = site
+		}
+		b.observe(site, o)
+	}
+	for i, sites := range byScope {
+		rips := make([]uint64, 0, len(sites))
+		for rip := range sites {
+			rips = append(rips, rip)
+		}
+		slices.Sort(rips)
+		list := make([]metadata.Site, 0, len(rips))
+		for _, rip := range rips {
+			b.addSymbol(set, rip, sites[rip].Location)
+			list = append(list, *sites[rip])
+		}
+		if err := set.Add(ids[i], list...); err != nil {
+			return nil, fmt.Errorf("what was seen in %v: %w", ids[i], err)
+		}
+	}
+	for ret, loc := range b.locations {
+		b.addSymbol(set, ret, loc)
+	}
+	return set, nil
+}
+
+func (b *Bridge) addSymbol(set *metadata.Set, addr uint64, loc metadata.Location) {
+	if s, off, ok := b.symbols.Lookup(addr); ok {
+		set.AddSymbol(loc, metadata.Symbol{Function: s.Name, Offset: off})
+	}
+}
+
+// observe adds what was seen in one context to a site.
+func (b *Bridge) observe(site *metadata.Site, o *cpu.Observation) {
+	if o.Operands[0]|o.Operands[1] == 0 {
+		return
+	}
+	site.Category = policy.Unknown // the contexts say
+	ops, index := b.operands(o.RIP, o.Inst, site.Bytes, o.Operands)
+	merged := metadata.OperandsOf(ops)
+	for i := range merged {
+		merged[i].Seen = 0
+		for _, r := range reasons {
+			if o.Operands[index[i]]&r.bit != 0 {
+				merged[i].Seen |= metadata.SeenAs(r.route, r.reason)
+			}
+		}
+	}
+	if len(site.Operands) < len(merged) {
+		site.Operands, merged = merged, site.Operands
+	}
+	for i := range merged {
+		site.Operands[i].Seen |= merged[i].Seen
+	}
+	path := b.frames(o.Context)
+	plan := b.planned[planKey(o.Scope, o.RIP, o.Context)]
+	// An operand can have had both routes in one context: then there are two decisions, which Meta-Data calls a conflict.
+	choices := [][]policy.Route{nil}
+	for _, i := range index {
+		var routes []policy.Route
+		if s := o.Operands[i]; s.Local() {
+			routes = append(routes, policy.Local)
+		}
+		if o.Operands[i].Other() {
+			routes = append(routes, policy.Snapshot)
+		}
+		var next [][]policy.Route
+		for _, c := range choices {
+			for _, r := range routes {
+				next = append(next, append(slices.Clone(c), r))
+			}
+		}
+		choices = next
+	}
+	for _, routes := range choices {
+		site.Contexts = append(site.Contexts, metadata.Context{Path: path, Decision: metadata.Decision{Routes: routes, Plan: plan}})
+	}
+}
+
+// planKey names a site in a context.
+func planKey(scope int, rip uint64, context []cpu.Frame) string {
+	k := binary.LittleEndian.AppendUint64(make([]byte, 0, 16+8*len(context)), uint64(scope))
+	k = binary.LittleEndian.AppendUint64(k, rip)
+	for _, f := range context {
+		k = binary.LittleEndian.AppendUint64(k, f.Return)
+	}
+	return string(k)
+}
+
+// plan answers the CPU: from Meta-Data, or else by asking the handlers.
+func (b *Bridge) plan(t cpu.Touch) (cpu.Plan, error) {
+	code := b.code(t.RIP, t.Inst)
+	id := b.scopeIDs[t.Scope]
+	if d := b.known.Scope(id).Site(b.location(t.RIP), code).Exact(b.frames(t.Context)); d != nil {
+		return b.apply(&t, d.Plan)
+	}
+	if b.plans == nil {
+		return cpu.Plan{}, nil
+	}
+	ops, _ := b.operands(t.RIP, t.Inst, code, t.Operands)
+	site := policy.Site{
+		Scope: id.Name, Address: t.RIP, Bytes: code, Operands: ops, Category: category(ops),
+	}
+	if s, off, ok := b.symbols.Lookup(t.RIP); ok {
+		site.Symbol, site.Offset, site.Module = s.Name, off, s.Module
+	}
+	site.Disassembly, _ = disasm.Instruction(code, t.RIP, disasm.Options{Bits: b.bits(), Syntax: disasm.Intel, Symbols: b.symbols})
+	for _, f := range t.Context {
+		site.Context = append(site.Context, b.symbols.Format(f.Return))
+	}
+	plans, err := b.plans([]policy.Site{site})
+	if err != nil {
+		return cpu.Plan{}, err
+	}
+	b.asked++
+	return b.apply(&t, plans[0])
+}
+
+// category is that of an instruction that is always as it was seen now.
+func category(ops []policy.Operand) policy.Category {
+	local, snapshot := false, false
+	for _, o := range ops {
+		local = local || o.Route == policy.Local
+		snapshot = snapshot || o.Route == policy.Snapshot
+	}
+	switch {
+	case local && snapshot:
+		return policy.SemiRedirectable
+	case snapshot:
+		return policy.Redirectable
+	case local:
+		return policy.NonRedirectable
+	}
+	return policy.Neutral
+}
+
+// apply makes the CPU's plan of a handler's.
+func (b *Bridge) apply(t *cpu.Touch, p policy.Plan) (cpu.Plan, error) {
+	if p.Default() {
+		return cpu.Plan{}, nil
+	}
+	b.planned[planKey(t.Scope, t.RIP, t.Context)] = p
+	if p.Trap != "" {
+		return cpu.Plan{}, fmt.Errorf("a handler ends the run at %s: %s", b.symbols.Format(t.RIP), p.Trap)
+	}
+	c := cpu.Plan{Discard: p.Writes == policy.Discard, Elide: p.Elide}
+	if p.Frozen != nil {
+		c.Frozen, c.Value = true, *p.Frozen
+	}
+	_, index := b.operands(t.RIP, t.Inst, b.code(t.RIP, t.Inst), t.Operands)
+	for i, r := range p.Routes {
+		if i < len(index) && r == policy.Local {
+			c.Local[index[i]] = true
+		}
+	}
+	if p.Writes == policy.Refuse {
+		for j := range t.Inst.Args {
+			if a := &t.Inst.Args[j]; a.Kind == isa.KindMem && a.Access&isa.Write != 0 {
+				return c, fmt.Errorf("a handler refuses the store into the snapshot at %s", b.symbols.Format(t.RIP))
+			}
+		}
+	}
+	return c, nil
+}
