@@ -37,7 +37,7 @@ var waits = slices.Concat(
 )
 
 // stale makes the kernel look up again what it remembers of files whose lookup is redirected.
-var stale = []policy.Elision{{Function: "proc_sys_revalidate", Always: true}}
+var stale = []policy.Elision{{Function: "proc_sys_revalidate", Always: true}, {Function: "pid_revalidate", Always: true}}
 
 // clocksources are the read functions of struct clocksource: that of the snapshot reads as it last did there.
 var clocksources = func() []policy.Elision {
@@ -74,6 +74,7 @@ var self = []string{
 	"__do_sys_newuname", "__x64_sys_newuname", "__ia32_sys_newuname", "__do_sys_uname", "__x64_sys_uname",
 	"ksys_shmctl*", "ksys_semctl*", "ksys_msgctl*", "__x64_sys_shmctl", "__x64_sys_semctl", "__x64_sys_msgctl",
 	"__ia32_sys_shmctl", "__ia32_sys_semctl", "__ia32_sys_msgctl",
+	"__x64_sys_getpid", "__ia32_sys_getpid", "__do_sys_getpid", // ps looks itself up in /proc
 }
 
 var substitutes = []policy.Substitute{
