@@ -299,8 +299,8 @@ func (r *run) connect(ctx context.Context) error {
 	return err
 }
 
-// symbols returns the trusted kernel's symbols where it runs. Those of modules are left out of a randomised kernel, whose
-// modules lie elsewhere.
+// symbols returns the trusted kernel's symbols where it runs. Those of modules are left out: where they lie is up to the
+// run.
 func (r *run) symbols() (*symbols.Table, error) {
 	f, err := os.Open(r.image.KallsymsPath())
 	if err != nil {
@@ -310,9 +310,6 @@ func (r *run) symbols() (*symbols.Table, error) {
 	t, err := symbols.ParseProc(f)
 	if err != nil {
 		return nil, fmt.Errorf("trusted image %s: %w", r.image.ID, err)
-	}
-	if r.kernel.TextShift == 0 {
-		return t, nil
 	}
 	var own []symbols.Symbol
 	for s := range t.All {

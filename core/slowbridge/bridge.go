@@ -27,7 +27,7 @@ type Config struct {
 	Memory  *Memory
 	// Kernel is what is in the snapshot.
 	Kernel *linux.Kernel
-	// Symbols are those of the trusted kernel, where it runs, with its modules; BTF are its types.
+	// Symbols are those of the trusted kernel without its modules, where it runs; BTF are its types.
 	Symbols *symbols.Table
 	BTF     []byte
 	Policy  policy.Policy
@@ -72,6 +72,7 @@ type Bridge struct {
 	textBase    uint64
 	moduleBases map[string]uint64
 	locations   map[uint64]metadata.Location // of return addresses
+	modules     modules
 }
 
 type scopeKey struct{ scope, syscall string }
@@ -108,6 +109,9 @@ func New(cfg Config) (*Bridge, error) {
 		return nil, err
 	}
 	b.space = newSpace(b.kernel, b.mem)
+	if err := b.readModules(); err != nil {
+		return nil, err
+	}
 	b.names = newNames(b.symbols)
 	if err := errors.Join(b.readCalls(), b.findFields(), b.makeSubstitutes(&cfg.Policy)); err != nil {
 		return nil, err
@@ -201,16 +205,25 @@ func (b *Bridge) findText() {
 	}
 }
 
-// branch lets a branch whose target came from the snapshot lead to the entry of a function of the trusted kernel only.
+// branch lets a branch whose target came from the snapshot lead to the entry of a function of the trusted kernel or of its
+// modules only.
 func (b *Bridge) branch(site, target uint64) (uint64, error) {
-	sym, off, ok := b.symbols.Lookup(target)
 	for _, t := range b.text {
-		if target >= t[0] && target < t[1] && ok && off == 0 && isCode(sym) {
+		if target < t[0] || target >= t[1] {
+			continue
+		}
+		if sym, off, ok := b.symbols.Lookup(target); ok && off == 0 && isCode(sym) {
 			return target, nil
 		}
+		return 0, fmt.Errorf("at %s the snapshot gives a function pointer to %s, where no function begins", b.symbols.Format(site),
+			b.symbols.Format(target))
 	}
-	return 0, fmt.Errorf("at %s the snapshot gives a function pointer to %s (%#x), which is no function of the trusted kernel; "+
-		"nothing of the snapshot is ever executed", b.symbols.Format(site), b.symbols.Format(target), target)
+	to, err := b.moduleFunction(target)
+	if err != nil {
+		return 0, fmt.Errorf("at %s the snapshot gives a function pointer to %w; nothing of the snapshot is ever executed",
+			b.symbols.Format(site), err)
+	}
+	return to, nil
 }
 
 func (b *Bridge) unmapped(site, la uint64) error {

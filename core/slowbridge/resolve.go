@@ -108,7 +108,7 @@ func (b *Bridge) scope(id int, s *policy.Scope) (cpu.Scope, error) {
 	c := cpu.Scope{ID: id}
 	for _, root := range s.Roots {
 		for _, sym := range b.names.find(root.Symbol) {
-			if isCode(sym) {
+			if isCode(sym) || sym.Module != "" {
 				continue
 			}
 			perCPU := sym.Type == 'A' || sym.Type == 'a'
