@@ -651,7 +651,7 @@ func trackMixRM(c *CPU, u *uop) bool {
 
 func trackSelectRR(c *CPU, u *uop) bool {
 	a := &u.Args[0]
-	c.putReg(a, taint.Select(c.regTaint(&u.Args[1]), c.regTaint(a), c.f.condition(u.Cond), c.track.regs.Flags, int(a.Size)))
+	c.putReg(a, taint.Select(c.regTaint(&u.Args[1]), c.regTaint(a), c.f.condition(u.Cond), c.choiceTaint(), int(a.Size)))
 	return u.exec(c, u)
 }
 
@@ -661,7 +661,7 @@ func trackSelectRM(c *CPU, u *uop) bool {
 		return false
 	}
 	a := &u.Args[0]
-	c.putReg(a, taint.Select(c.loadTaint(la, a.Size), c.regTaint(a), cond, c.track.regs.Flags, int(a.Size)))
+	c.putReg(a, taint.Select(c.loadTaint(la, a.Size), c.regTaint(a), cond, c.choiceTaint(), int(a.Size)))
 	return true
 }
 

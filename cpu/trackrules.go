@@ -452,6 +452,15 @@ func (c *CPU) followVectorShift(u *uop, countTaint taint.Mask) {
 	c.setTaint(u, a, m)
 }
 
+// choiceTaint is the taint that a condition gives to what is chosen by it. None with PointerPart: which of two local
+// objects is chosen does not make it one of the other machine, as with a branch.
+func (c *CPU) choiceTaint() taint.Mask {
+	if c.track.opt.PointerPart {
+		return taint.Clean
+	}
+	return c.track.regs.Flags
+}
+
 // followSelect is CMOVcc, CMPXCHG and the blends.
 func (c *CPU) followSelect(u *uop) {
 	t := c.track
@@ -461,7 +470,7 @@ func (c *CPU) followSelect(u *uop) {
 	case isa.CMOVCC:
 		size := int(a.Size)
 		old, src := c.taintOf(u, a), c.taintOf(u, u.Args[1])
-		c.setTaint(u, a, taint.Select(src, old, c.f.condition(u.Cond), r.Flags, size))
+		c.setTaint(u, a, taint.Select(src, old, c.f.condition(u.Cond), c.choiceTaint(), size))
 	case isa.CMPXCHG:
 		size := int(a.Size)
 		dst, src := c.taintOf(u, a), c.taintOf(u, u.Args[1])

@@ -29,7 +29,8 @@ type Scope struct {
 	// Syscalls are names without prefix, such as "read".
 	Syscalls []string
 	// Files restricts the scope to calls whose first argument is a descriptor of one of these: the name of a filesystem
-	// type ("proc", "sysfs", "cgroup2") or "socket:FAMILY" ("socket:netlink", "socket:inet"). Empty: any arguments.
+	// type ("proc", "sysfs", "cgroup2"), "chr:MAJOR:MINOR" for a character device, or "socket:FAMILY" ("socket:netlink",
+	// "socket:inet"). Empty: any arguments.
 	Files []string
 	// FileArgument is the number of the argument that Files is about, from 0.
 	FileArgument int

@@ -24,6 +24,7 @@ type entry struct {
 type files struct {
 	task, files, fdt, maxFDs, fd      uint64
 	inode, super, fsType, fsName      uint64
+	mode, device                      uint64
 	socketInode, socketSock, skFamily uint64
 }
 
@@ -82,6 +83,8 @@ func (b *Bridge) findFields() error {
 	f.fd = get("fdtable", "fd")
 	f.inode = get("file", "f_inode")
 	f.super = get("inode", "i_sb")
+	f.mode = get("inode", "i_mode")
+	f.device = get("inode", "i_rdev")
 	f.fsType = get("super_block", "s_type")
 	f.fsName = get("file_system_type", "name")
 	f.socketInode = get("socket_alloc", "vfs_inode")
@@ -161,7 +164,8 @@ func (b *Bridge) choose(name string, kind func(argument int) string) *policy.Sco
 	return nil
 }
 
-// fileKind returns the filesystem type of a descriptor of the current process, "socket:FAMILY" for a socket, or "".
+// fileKind returns the filesystem type of a descriptor of the current process, "chr:MAJOR:MINOR" for a character device,
+// "socket:FAMILY" for a socket, or "".
 func (b *Bridge) fileKind(fd uint64) string {
 	f := &b.files
 	var at uint64
@@ -185,6 +189,10 @@ func (b *Bridge) fileKind(fd uint64) string {
 	at = follow(at + f.fd)
 	file := follow(at + fd*b.types.word)
 	inode := follow(file + f.inode)
+	if mode, _ := b.localWord(inode + f.mode); ok && mode&0xf000 == 0x2000 { // S_IFCHR
+		dev, _ := b.localWord(inode + f.device)
+		return fmt.Sprintf("chr:%d:%d", dev&0xffffffff>>20, dev&0xfffff)
+	}
 	super := follow(inode + f.super)
 	kind := follow(super + f.fsType)
 	name := follow(kind + f.fsName)

@@ -30,8 +30,14 @@ var releases = slices.Concat(
 // waits wake or wait for somebody who is in the snapshot and will never run, or would change it.
 var waits = slices.Concat(
 	elide("wake_up_process", "__wake_up", "rcuwait_wake_up", "rwsem_wake", "complete", "complete_all", "update_rq_clock"),
-	[]policy.Elision{{Function: "handle_mm_fault", Return: 2}}, // VM_FAULT_SIGBUS: the page is not in the snapshot
+	[]policy.Elision{
+		{Function: "schedule_on_each_cpu", Always: true},
+		{Function: "handle_mm_fault", Return: 2},
+	}, // VM_FAULT_SIGBUS: the page is not in the snapshot
 )
+
+// stale makes the kernel look up again what it remembers of files whose lookup is redirected.
+var stale = []policy.Elision{{Function: "proc_sys_revalidate", Always: true}, {Function: "pid_revalidate", Always: true}}
 
 // clocksources are the read functions of struct clocksource: that of the snapshot reads as it last did there.
 var clocksources = func() []policy.Elision {
@@ -69,6 +75,7 @@ var self = []string{
 	"__x64_sys_newuname", "__ia32_sys_newuname", "__do_sys_uname", "__x64_sys_uname",
 	"ksys_shmctl*", "ksys_semctl*", "ksys_msgctl*", "__x64_sys_shmctl", "__x64_sys_semctl", "__x64_sys_msgctl",
 	"__ia32_sys_shmctl", "__ia32_sys_semctl", "__ia32_sys_msgctl",
+	"__x64_sys_getpid", "__ia32_sys_getpid", "__do_sys_getpid", // ps looks itself up in /proc
 }
 
 var substitutes = []policy.Substitute{

@@ -12,17 +12,19 @@ var cpus = roots("__per_cpu_offset", "__cpu_possible_mask", "__cpu_online_mask",
 var timeOfDay = roots("tk_core")
 
 // Time. The clock source itself is frozen, see clocksources.
-var timekeeping = roots("tk_core", "timekeeping_suspended", "jiffies", "jiffies_64", "offsets")
+var timekeeping = roots("tk_core", "timekeeping_suspended", "jiffies", "jiffies_64", "offsets",
+	"tick_broadcast_device", "tick_broadcast_mask", "tick_broadcast_oneshot_mask", "hrtimer_resolution", "tick_next_period")
 
 // What /proc/stat, loadavg, interrupts and vmstat count.
-var statistics = roots("avenrun", "nr_threads", "total_forks", "irq_desc_tree", "sparse_irqs", "nr_irqs", "irq_err_count", "irq_mis_count")
+var statistics = roots("avenrun", "nr_threads", "total_forks", "irq_desc_tree", "sparse_irqs", "allocated_irqs", "nr_irqs", "irq_err_count", "irq_mis_count")
 
 // Memory: meminfo, vmstat, zoneinfo, slabinfo, swaps.
 var memory = roots("_totalram_pages", "vm_zone_stat", "vm_node_stat", "vm_numa_event", "node_data", "contig_page_data",
 	"totalreserve_pages", "vm_committed_as", "nr_swap_pages", "total_swap_pages", "swap_info", "nr_swapfiles", "hstates",
 	"hugetlb_max_hstate", "nr_vmalloc_pages", "direct_pages_count", "blockdev_superblock", "slab_caches", "totalcma_pages",
 	"pcpu_nr_populated", "pcpu_nr_units", "pcpu_unit_pages", "node_states", "nr_node_ids", "max_swapfiles", "swap_active_head",
-	"swapper_spaces", "mem_section", "sysctl_overcommit_memory", "sysctl_overcommit_ratio", "sysctl_overcommit_kbytes")
+	"swapper_spaces", "mem_section", "sysctl_overcommit_memory", "sysctl_overcommit_ratio", "sysctl_overcommit_kbytes",
+	"direct_gbpages", "default_hstate_idx")
 
 var modules = roots("modules")
 
@@ -41,7 +43,11 @@ var names = roots("init_uts_ns", "init_ipc_ns")
 
 var cgroups = roots("cgroup_roots", "cgrp_dfl_root", "init_css_set", "css_set_table", "cgroup_subsys", "cgrp_dfl_visible", "init_cgroup_ns")
 
-var kernelMisc = roots("saved_command_line", "linux_banner", "boot_cpu_data", "cpu_info", "file_lock_list", "key_user_tree", "key_serial_tree")
+// sysctl is the tree of /proc/sys: its tables point to the variables.
+var sysctl = roots("sysctl_table_root", "init_user_ns", "max_threads")
+
+var kernelMisc = roots("saved_command_line", "linux_banner", "boot_cpu_data", "cpu_info", "file_lock_list", "key_user_tree", "key_serial_tree",
+	"cpu_khz", "tsc_khz")
 
 // The kernel's log.
 var printk = roots("prb", "printk_rb_static", "printk_rb_dynamic", "__log_buf", "log_buf", "log_buf_len", "clear_seq", "syslog_seq",
