@@ -35,7 +35,6 @@ func scopes(bits int) []policy.Scope {
 			Name: "time", Syscalls: []string{"clock_gettime", "clock_gettime64", "clock_gettime32", "gettimeofday", "time", "time32", "times"},
 			Roots: timekeeping, FreezeClock: true,
 		},
-		{Name: "self", Syscalls: []string{"getpid"}},
 		{Name: "uname", Syscalls: []string{"uname", "newuname", "olduname", "gethostname"}, Roots: names},
 		{Name: "sysinfo", Syscalls: []string{"sysinfo"}, Roots: proc, FreezeClock: true},
 		{Name: "kmsg", Syscalls: fileCalls, Files: []string{"chr:1:11"}, Roots: slices.Concat(printk, timekeeping)},
