@@ -65,8 +65,8 @@ type Hook struct {
 	Kind HookKind
 	// Argument is the number of the argument that counts, from 0.
 	Argument int
-	// Always elides whatever the argument is.
-	Always bool
+	// Always elides whatever the argument is; Once does so the first time that the argument has a value.
+	Always, Once bool
 	// Return is the result of an elided call.
 	Return uint64
 	// Offset and Size are the bytes of the lock to clear.
@@ -167,6 +167,7 @@ type redirection struct {
 	cur     *activeScope            // whose code runs, nil outside scopes
 	roots   map[int]*callNode       // contexts by scope
 	origins []uint64
+	elided  map[elidedCall]bool // by hooks with Once
 
 	routes  [4]route
 	nroutes int
@@ -174,6 +175,9 @@ type redirection struct {
 
 	stats RedirectStats
 }
+
+// elidedCall is a call of a function with an argument.
+type elidedCall struct{ function, argument uint64 }
 
 // RedirectStats counts what redirection did.
 type RedirectStats struct {
@@ -257,7 +261,7 @@ func (c *CPU) EnableRedirection(r *Redirection) {
 		c.debugChanged()
 		return
 	}
-	c.redir = &redirection{Redirection: *r, scopes: map[uint64]*activeScope{}, roots: map[int]*callNode{}}
+	c.redir = &redirection{Redirection: *r, scopes: map[uint64]*activeScope{}, roots: map[int]*callNode{}, elided: map[elidedCall]bool{}}
 	c.debugChanged()
 }
 
@@ -432,8 +436,12 @@ func (c *CPU) enterHook(h *Hook) (skipped bool, err error) {
 			s.blind = c.r[isa.RSP]
 		}
 	case HookElide:
-		if !points && !h.Always {
+		once := h.Once && !r.elided[elidedCall{c.rip, v}]
+		if !points && !h.Always && !once {
 			return false, nil
+		}
+		if once {
+			r.elided[elidedCall{c.rip, v}] = true
 		}
 		r.stats.Elided++
 		size := uint8(4)
