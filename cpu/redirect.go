@@ -443,21 +443,7 @@ func (c *CPU) enterHook(h *Hook) (skipped bool, err error) {
 		if once {
 			r.elided[elidedCall{c.rip, v}] = true
 		}
-		r.stats.Elided++
-		size := uint8(4)
-		if c.mode == isa.Mode64 {
-			size = 8
-		}
-		ret, ok := c.peek(c.stackTop(0), size)
-		if !ok {
-			return false, fmt.Errorf("no return address at the elided call of %#x", c.rip)
-		}
-		c.rip = ret
-		c.r[isa.RSP] += uint64(size)
-		c.r[isa.RAX] = h.Return & sizeMask[size]
-		c.track.regs.GPR[isa.RAX] = taint.Clean
-		c.returnedTo(s)
-		return true, nil
+		return c.elide(h)
 	case HookLock:
 		if !points {
 			return false, nil
@@ -478,4 +464,35 @@ func (c *CPU) enterHook(h *Hook) (skipped bool, err error) {
 		}
 	}
 	return false, nil
+}
+
+// elide returns from the function that is about to be entered.
+func (c *CPU) elide(h *Hook) (skipped bool, err error) {
+	r := c.redir
+	r.stats.Elided++
+	size := uint8(4)
+	if c.mode == isa.Mode64 {
+		size = 8
+	}
+	ret, ok := c.peek(c.stackTop(0), size)
+	if !ok {
+		return false, fmt.Errorf("no return address at the elided call of %#x", c.rip)
+	}
+	c.rip = ret
+	c.r[isa.RSP] += uint64(size)
+	c.r[isa.RAX] = h.Return & sizeMask[size]
+	c.track.regs.GPR[isa.RAX] = taint.Clean
+	if r.cur != nil {
+		c.returnedTo(r.cur)
+	}
+	return true, nil
+}
+
+// elideLate does what a hook says outside scopes: what a system call has left to do later, as RCU does, is not to be done
+// to the other machine either.
+func (c *CPU) elideLate(h *Hook) (skipped bool, err error) {
+	if v, m := c.argument(h.Argument); h.Kind != HookElide || m == 0 || v < c.redir.User {
+		return false, nil
+	}
+	return c.elide(h)
 }
