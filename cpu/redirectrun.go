@@ -1,6 +1,8 @@
 package cpu
 
 import (
+	"slices"
+
 	"github.com/hybridbridge/emu/cpu/isa"
 	"github.com/hybridbridge/emu/cpu/vcpu"
 	"github.com/hybridbridge/emu/taint"
@@ -245,12 +247,39 @@ func (c *CPU) scopedMemory(s *activeScope, u *uop, rec *seen, run handler) bool 
 		if why == ByUser && a.Access&isa.Write != 0 && c.tracking {
 			c.clearTaint(la, uint64(a.Size))
 		}
+		if len(s.Aliases) != 0 && why == ByDefault && u.Op == isa.MOV && a.Access&isa.Write == 0 {
+			c.alias(s, u)
+		}
 		return true
 	}
 	r := c.redir
 	rt.read, rt.write = true, true
 	r.routes[0], r.nroutes = rt, 1
 	return c.routed(s, u, rec, run)
+}
+
+// alias replaces the pointer that a MOV has just loaded, if the scope says so.
+func (c *CPU) alias(s *activeScope, u *uop) {
+	to, size := u.Args[0], uint8(8)
+	if c.mode != isa.Mode64 {
+		size = 4
+	}
+	if to.Kind != isa.KindReg || to.Size != size {
+		return
+	}
+	v := c.reg(to.Reg, to.Size)
+	for i := range s.Aliases {
+		a := &s.Aliases[i]
+		if v != a.Local || !inRanges(a.Code, c.redir.rec.rip) {
+			continue
+		}
+		if !c.tracking {
+			c.startTracking()
+		}
+		c.setReg(to.Reg, to.Size, a.Other)
+		c.track.regs.GPR[to.Reg] = taint.All(int(to.Size))
+		return
+	}
 }
 
 // routed executes an instruction of which an operand goes to the other machine, as r.routes says.
@@ -525,6 +554,10 @@ func (c *CPU) routeAddress(s *activeScope, m taint.Mask, seg uint8, la, lo, size
 	return rt, ByDefault
 }
 
+func inRanges(ranges []Range, a uint64) bool {
+	return slices.ContainsFunc(ranges, func(r Range) bool { return a >= r.Lo && a < r.Hi })
+}
+
 // substitute finds what a load of local memory is to yield instead.
 func (c *CPU) substitute(s *activeScope, la uint64, perCPU bool, base uint64) (pa uint64, ok bool) {
 	for i := range s.Substitutes {
@@ -539,13 +572,7 @@ func (c *CPU) substitute(s *activeScope, la uint64, perCPU bool, base uint64) (p
 		if at < sub.Lo || at >= sub.Hi {
 			continue
 		}
-		rip := c.redir.rec.rip
-		for _, code := range sub.Code {
-			if rip >= code.Lo && rip < code.Hi {
-				return sub.PA + at - sub.Lo, true
-			}
-		}
-		if sub.Code == nil {
+		if sub.Code == nil || inRanges(sub.Code, c.redir.rec.rip) {
 			return sub.PA + at - sub.Lo, true
 		}
 	}

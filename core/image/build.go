@@ -121,7 +121,7 @@ type builder struct {
 func (b *builder) build(ctx context.Context) error {
 	i, o := b.image, b.options
 	i.Info = Info{
-		Memory: o.Memory, Created: time.Now().UTC(), Tools: o.Tools, Modules: []string{},
+		Memory: o.Memory, Created: time.Now().UTC(), Tools: o.Tools, Modules: []string{}, Agent: session.AgentVersion,
 		CommandLine: "console=ttyS0 quiet vdso=0 vdso32=0 randomize_kstack_offset=off panic=-1",
 	}
 	if err := b.findKernel(ctx); err != nil {
@@ -269,28 +269,26 @@ func (b *builder) toolbox(ctx context.Context) (*initramfs.Tree, error) {
 	return t, nil
 }
 
-// addModules adds the modules to be loaded, and the list for init.
+// addModules adds the modules to be loaded, and keeps all for State.
 func (b *builder) addModules(t *initramfs.Tree) error {
-	var order []string
-	if b.moduleDir != "" {
-		list, err := os.ReadFile(filepath.Join(b.moduleDir, "modules.builtin"))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-		builtin := map[string]bool{}
-		for line := range strings.Lines(string(list)) {
-			name := strings.TrimSuffix(path.Base(strings.TrimSpace(line)), ".ko")
-			builtin[strings.ReplaceAll(name, "-", "_")] = true
-		}
-		if order, err = t.AddModules(b.moduleDir, b.options.Modules, func(n string) bool { return builtin[n] }); err != nil {
-			return err
-		}
+	if b.moduleDir == "" {
+		listModules(t, nil)
+		return nil
+	}
+	dir := os.DirFS(b.moduleDir)
+	m, err := initramfs.OpenModules(dir)
+	if err != nil {
+		return err
+	}
+	order, err := t.AddModules(m, filepath.Base(b.moduleDir), b.options.Modules)
+	if err != nil {
+		return err
 	}
 	for _, m := range order {
 		b.image.Modules = append(b.image.Modules, strings.TrimSuffix(path.Base(m), ".ko"))
 	}
-	t.AddFile("etc/trusted-modules", 0o644, []byte(strings.Join(append(order, ""), "\n")))
-	return nil
+	listModules(t, order)
+	return keepModules(dir, filepath.Join(b.image.Dir, fileModules))
 }
 
 // addSystem adds what every trusted VM has.

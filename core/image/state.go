@@ -32,6 +32,8 @@ type Placement struct {
 	PTI bool `json:"pti,omitempty"`
 	// MemoryAbove, if not 0, places RAM above this physical address, beside what the kernel image needs: the disjoint layout.
 	MemoryAbove uint64 `json:"memory_above,omitempty"`
+	// Modules are loaded beyond the image's own, in this order but after those that they need: FindModules.
+	Modules []string `json:"modules,omitempty"`
 }
 
 // key names a placement in file names.
@@ -160,6 +162,15 @@ func (i *Image) boot(ctx context.Context, p Placement, progress Progress) (*sess
 	initramfs, err := os.ReadFile(filepath.Join(i.Dir, fileInitramfs))
 	if err != nil {
 		return nil, err
+	}
+	if len(p.Modules) > 0 {
+		more, err := i.moreModules(p.Modules)
+		if err != nil {
+			return nil, err
+		}
+		// Archives begin at multiples of 4 bytes (Documentation/driver-api/early-userspace/buffer-format.rst).
+		initramfs = append(initramfs, make([]byte, -len(initramfs)&3)...)
+		initramfs = append(initramfs, more...)
 	}
 	c := machine.Config{
 		MemorySize: i.Memory, Kernel: kernel, Initrd: initramfs, CommandLine: i.CommandLine, Shifts: &boot.Shifts{},

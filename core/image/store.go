@@ -58,8 +58,10 @@ type Info struct {
 	// Kernel says what the image was made from: a package with its version, or a file.
 	Kernel string `json:"kernel"`
 	// Tools are the packages of the toolbox, or the folder.
-	Tools   []string  `json:"tools"`
-	Modules []string  `json:"modules"`
+	Tools   []string `json:"tools"`
+	Modules []string `json:"modules"`
+	// Agent is the session.AgentVersion of the agent in it.
+	Agent   int       `json:"agent"`
 	Created time.Time `json:"created"`
 }
 
@@ -78,6 +80,7 @@ const (
 	fileKallsyms  = "kallsyms"
 	fileBTF       = "btf"
 	fileNotes     = "notes"
+	fileModules   = "modules.zip"
 	dirStates     = "states"
 )
 

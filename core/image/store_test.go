@@ -6,7 +6,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/hybridbridge/emu/core/boot"
@@ -85,6 +89,8 @@ func TestPlacementKeys(t *testing.T) {
 		{Shifts: &boot.Shifts{Text: 2 << 20}},
 		{Shifts: &boot.Shifts{PhysBase: 2 << 20}},
 		{Shifts: &boot.Shifts{Regions: boot.Regions{Vmalloc: 1 << 30}}},
+		{Modules: []string{"veth"}},
+		{Modules: []string{"veth", "tun"}},
 	} {
 		k, err := p.key()
 		if err != nil {
@@ -96,7 +102,7 @@ func TestPlacementKeys(t *testing.T) {
 		seen[k] = p
 	}
 	zero, err := Placement{Shifts: &boot.Shifts{}}.key()
-	if err != nil || seen[zero].Shifts != nil || seen[zero] != (Placement{}) {
+	if err != nil || !reflect.DeepEqual(seen[zero], Placement{}) {
 		t.Error("shifts of zero are not the zero placement")
 	}
 }
@@ -161,6 +167,31 @@ func TestBuildComplains(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(s.Dir); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestFindModules asks for modules as a snapshot may name them.
+func TestFindModules(t *testing.T) {
+	s := &Store{Dir: t.TempDir()}
+	i := put(t, s, "a", Identity{"Linux", ""}, time.Now())
+	names := []string{"veth", "../../etc/passwd"}
+	if have, missing, err := i.FindModules(names); err != nil || have != nil || !slices.Equal(missing, names) {
+		t.Errorf("without modules: %q, %q, %v", have, missing, err)
+	}
+	err := keepModules(fstest.MapFS{
+		"kernel/net/veth.ko":      {},
+		"kernel/net/nf-nat.ko.xz": {},
+		"kernel/net/tcp_diag.ko":  {},
+		"modules.builtin":         {Data: []byte("kernel/fs/ext4.ko\n")},
+		"modules.dep":             {},
+	}, filepath.Join(i.Dir, fileModules))
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.Modules = []string{"tcp_diag"}
+	have, missing, err := i.FindModules([]string{"nf_nat", "tcp_diag", "veth", "veth", "rootkit", "", "ve\nth", "../net/veth", strings.Repeat("x", 100)})
+	if err != nil || !slices.Equal(have, []string{"nf_nat", "veth"}) || len(missing) != 5 {
+		t.Errorf("%q, %q, %v", have, missing, err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -21,6 +22,7 @@ import (
 	"github.com/hybridbridge/emu/core/slowbridge"
 	"github.com/hybridbridge/emu/core/symbols"
 	"github.com/hybridbridge/emu/cpu"
+	"github.com/hybridbridge/emu/snapshots"
 	"github.com/hybridbridge/emu/snapshots/formats"
 	"github.com/hybridbridge/emu/snapshots/linux"
 )
@@ -97,6 +99,18 @@ func (e *NoImageError) Error() string {
 	return fmt.Sprintf("there is no trusted image of the snapshot's kernel, %s; this makes one:\n  %s", e.Release, e.Command)
 }
 
+// OldImageError says that the trusted image for the kernel of a snapshot was made by a version of emu with another agent.
+type OldImageError struct {
+	ID string
+	// Command makes it anew.
+	Command string
+}
+
+// Error names the command that makes the image anew.
+func (e *OldImageError) Error() string {
+	return fmt.Sprintf("the trusted image %s was made by another version of emu; this makes it anew:\n  %s", e.ID, e.Command)
+}
+
 // BuildCommand returns the command that makes the image for a kernel.
 func BuildCommand(k *linux.Kernel) string {
 	arch := ""
@@ -127,7 +141,10 @@ type run struct {
 	kernel *linux.Kernel
 	memory *slowbridge.Memory
 	image  *image.Image
+	table  *symbols.Table
+	btf    []byte
 	bridge *slowbridge.Bridge
+	known  *metadata.Set
 	sess   *session.Session
 	stats  Stats
 	since  time.Time
@@ -170,7 +187,20 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	} else if err != nil {
 		return res, err
 	}
-	state, err := r.image.State(ctx, Place(r.kernel), o.Progress)
+	if r.image.Agent != session.AgentVersion {
+		return res, &OldImageError{ID: r.image.ID, Command: BuildCommand(r.kernel)}
+	}
+	if r.table, err = r.symbols(); err != nil {
+		return res, err
+	}
+	if r.btf, err = os.ReadFile(r.image.BTFPath()); err != nil {
+		return res, fmt.Errorf("trusted image %s: %w", r.image.ID, err)
+	}
+	place := Place(r.kernel)
+	if place.Modules, err = r.modules(snap); err != nil {
+		return res, err
+	}
+	state, err := r.image.State(ctx, place, o.Progress)
 	if err != nil {
 		return res, err
 	}
@@ -220,11 +250,18 @@ func (r *run) key() metadata.Key {
 
 // learn adds what was seen to the store, unless all of it is known.
 func (r *run) learn() error {
-	set, err := r.bridge.MetaData()
-	if err != nil || set == nil {
+	id, err := identity(r.Snapshot)
+	if err != nil {
 		return err
 	}
-	id, err := identity(r.Snapshot)
+	if r.known != nil {
+		for _, t := range r.known.Trainings() {
+			if t.Snapshot == id && slices.Equal(t.Command, r.Argv) && t.Instructions == r.stats.Instructions {
+				return nil // the same run as then
+			}
+		}
+	}
+	set, err := r.bridge.MetaData()
 	if err != nil {
 		return err
 	}
@@ -271,22 +308,13 @@ func (r *run) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	table, err := r.symbols()
-	if err != nil {
-		return err
-	}
-	btf, err := os.ReadFile(r.image.BTFPath())
-	if err != nil {
-		return fmt.Errorf("trusted image %s: %w", r.image.ID, err)
-	}
-	var known *metadata.Set
 	if r.MetaData != nil {
-		if known, err = r.MetaData.Load(r.key()); err != nil && !errors.Is(err, metadata.ErrNotFound) {
+		if r.known, err = r.MetaData.Load(r.key()); err != nil && !errors.Is(err, metadata.ErrNotFound) {
 			return err
 		}
 	}
 	cfg := slowbridge.Config{
-		Machine: r.sess.Machine(), Memory: r.memory, Kernel: k, Symbols: table, BTF: btf, Policy: p, Log: r.Log, Known: known,
+		Machine: r.sess.Machine(), Memory: r.memory, Kernel: k, Symbols: r.table, BTF: r.btf, Policy: p, Log: r.Log, Known: r.known,
 		Plans: func(s []policy.Site) ([]policy.Plan, error) { return r.Policies.Plans(ctx, s) },
 	}
 	if r.Trace != nil {
@@ -297,6 +325,22 @@ func (r *run) connect(ctx context.Context) error {
 	r.bridge, err = slowbridge.New(cfg)
 	r.stats.Times.Connect = r.lap()
 	return err
+}
+
+// modules returns the modules of the snapshot that the trusted VM is to load beyond those of its image: their functions are
+// what function pointers in the snapshot mean.
+func (r *run) modules(s snapshots.Snapshot) ([]string, error) {
+	names, err := slowbridge.ModuleNames(s, r.kernel, r.table, r.btf)
+	if err != nil {
+		// A tool that needs no modules can do without.
+		r.Log.Warn("the snapshot's list of modules cannot be read", "error", err)
+		return nil, nil
+	}
+	have, missing, err := r.image.FindModules(names)
+	if len(missing) > 0 {
+		r.Log.Debug("the kernel's package does not have these modules of the snapshot", "modules", fmt.Sprintf("%q", missing))
+	}
+	return have, err
 }
 
 // symbols returns the trusted kernel's symbols where it runs. Those of modules are left out: where they lie is up to the

@@ -2,6 +2,7 @@ package metadata
 
 import (
 	"encoding/binary"
+	"sync"
 
 	"github.com/hybridbridge/emu/core/policy"
 )
@@ -20,10 +21,11 @@ type ScopeIndex struct {
 // Entry is what is known about one site.
 type Entry struct {
 	Site *Site
-	// Tree is what tells the contexts apart; a leaf if they agree, nil if there are none.
-	Tree *Tree
 
-	exact map[string]*Decision // by path; nil where decisions conflict
+	once  sync.Once
+	tree  *Tree
+	exact map[string]*Decision   // by path; nil where decisions conflict
+	plans map[string]policy.Plan // by path; missing where plans conflict
 }
 
 // NewIndex compiles a Set, which must not be changed afterwards.
@@ -33,26 +35,48 @@ func NewIndex(s *Set) *Index {
 		si := &ScopeIndex{make(map[Location][]*Entry, len(sites))}
 		for i := range sites {
 			l := sites[i].Location
-			si.sites[l] = append(si.sites[l], newEntry(&sites[i]))
+			si.sites[l] = append(si.sites[l], &Entry{Site: &sites[i]})
 		}
 		x.scopes[id] = si
 	}
 	return x
 }
 
-func newEntry(s *Site) *Entry {
-	e := &Entry{Site: s, exact: make(map[string]*Decision, len(s.Contexts))}
-	e.Tree, _ = NewTree(s.Contexts)
-	for i := range s.Contexts {
-		c := &s.Contexts[i]
+// compile does what only some entries need.
+func (e *Entry) compile() {
+	contexts := e.Site.Contexts
+	e.exact = make(map[string]*Decision, len(contexts))
+	e.plans = make(map[string]policy.Plan, len(contexts))
+	e.tree, _ = NewTree(contexts)
+	for i := range contexts {
+		c := &contexts[i]
 		k := pathKey(c.Path)
 		if _, conflict := e.exact[k]; conflict {
+			if p, ok := e.plans[k]; ok && comparePlans(&p, &c.Plan) != 0 {
+				delete(e.plans, k)
+			}
 			e.exact[k] = nil
 			continue
 		}
-		e.exact[k] = &c.Decision
+		e.exact[k], e.plans[k] = &c.Decision, c.Plan
 	}
-	return e
+}
+
+// Tree is what tells the contexts apart; a leaf if they agree, nil if there are none.
+func (e *Entry) Tree() *Tree {
+	e.once.Do(e.compile)
+	return e.tree
+}
+
+// Plan returns the handler's plan in contexts that were seen with exactly this path, whatever the routes were. ok is false
+// if there was none, or if there are several plans.
+func (e *Entry) Plan(path []Frame) (p policy.Plan, ok bool) {
+	if e == nil {
+		return p, false
+	}
+	e.once.Do(e.compile)
+	p, ok = e.plans[pathKey(path)]
+	return p, ok
 }
 
 // Scope returns the index of a scope, nil if nothing is known of it. A nil ScopeIndex knows no site.
@@ -85,6 +109,7 @@ func (e *Entry) Exact(path []Frame) *Decision {
 	if e == nil {
 		return nil
 	}
+	e.once.Do(e.compile)
 	return e.exact[pathKey(path)]
 }
 
@@ -94,7 +119,7 @@ func (e *Entry) Decide(at func(depth uint32) Location) *Decision {
 	if e == nil {
 		return nil
 	}
-	return e.Tree.Decide(at)
+	return e.Tree().Decide(at)
 }
 
 func pathKey(path []Frame) string {

@@ -111,9 +111,11 @@ func (d *Decision) Category() policy.Category {
 }
 
 func (d *Decision) compare(e *Decision) int {
-	p, q := &d.Plan, &e.Plan
+	return cmp.Or(slices.Compare(d.Routes, e.Routes), comparePlans(&d.Plan, &e.Plan))
+}
+
+func comparePlans(p, q *policy.Plan) int {
 	return cmp.Or(
-		slices.Compare(d.Routes, e.Routes),
 		slices.Compare(p.Routes, q.Routes),
 		cmp.Compare(p.Writes, q.Writes),
 		cmp.Compare(boolInt(p.Elide), boolInt(q.Elide)),

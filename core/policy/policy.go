@@ -13,6 +13,8 @@ type Policy struct {
 	Locks []Lock
 	// Substitutes let some functions see something else of the snapshot in place of what is local.
 	Substitutes []Substitute
+	// Aliases are objects of the trusted VM in place of which some functions see their like in the snapshot.
+	Aliases []Alias
 	// Clocks are what a frozen time-stamp counter is taken from, the first that is there: the clock's last reading.
 	Clocks []Field
 	// Budget is the number of instructions after which a run ends with an error; 0 leaves it to emu.
@@ -82,6 +84,15 @@ type Substitute struct {
 	// ...and Snapshot where the snapshot's value is found: the global's name, then fields and pointers to follow, as in
 	// "init_pid_ns.child_reaper" (struct fields by BTF; a pointer is followed with "->").
 	Snapshot string
+}
+
+// Alias makes every load that yields the value which a field has in the trusted VM yield the one that it has in the
+// snapshot: for the beginning of a tree that is no global but to which many structures point, such as the root of sysfs.
+type Alias struct {
+	// Functions in which it holds, not what they call.
+	Functions []string
+	// Field is a pointer that the kernel does not change once it is up.
+	Field Field
 }
 
 // Field names a value in the snapshot, with the syntax of Substitute.Snapshot.

@@ -22,6 +22,9 @@ import (
 //go:embed agent.sh
 var Agent []byte
 
+// AgentVersion grows when a machine with an older Agent no longer does.
+const AgentVersion = 2
+
 // Serial ports by their use.
 const (
 	portControl = 1 // COM2

@@ -60,9 +60,11 @@ type Bridge struct {
 	deaths      map[uint64]string
 	scopes      map[scopeKey]cpu.Scope
 	substitutes []cpu.Substitute
+	aliases     []cpu.Alias
 	frozen      bool
 	tsc         uint64
 	text        [][2]uint64
+	modules     modules
 
 	// What is known, and what this run adds.
 	known       *metadata.Index
@@ -72,8 +74,11 @@ type Bridge struct {
 	textBase    uint64
 	moduleBases map[string]uint64
 	locations   map[uint64]metadata.Location // of return addresses
-	modules     modules
 }
+
+// sinceTick is how far the frozen clock is past the kernel's last look at it, in its own counts: less than a millisecond on
+// any. Inodes get the time of that look, and ls takes what is not in the past for the future.
+const sinceTick = 1000
 
 type scopeKey struct{ scope, syscall string }
 
@@ -100,12 +105,8 @@ func New(cfg Config) (*Bridge, error) {
 		return nil, errors.New("slowbridge: the machine was built without taint")
 	}
 	b.mem.shadow = c.Shadow()
-	word := uint64(8)
-	if !b.kernel.Form.Wide() {
-		word = 4
-	}
 	var err error
-	if b.types, err = newTypes(cfg.BTF, word); err != nil {
+	if b.types, err = newTypes(cfg.BTF, wordSize(b.kernel)); err != nil {
 		return nil, err
 	}
 	b.space = newSpace(b.kernel, b.mem)
@@ -113,12 +114,13 @@ func New(cfg Config) (*Bridge, error) {
 		return nil, err
 	}
 	b.names = newNames(b.symbols)
-	if err := errors.Join(b.readCalls(), b.findFields(), b.makeSubstitutes(&cfg.Policy)); err != nil {
+	if err := errors.Join(b.readCalls(), b.findFields(), b.makeSubstitutes(&cfg.Policy), b.makeAliases(&cfg.Policy)); err != nil {
 		return nil, err
 	}
 	for _, f := range b.policy.Clocks {
 		if b.tsc, err = b.evaluate(f); err == nil {
 			b.frozen = true
+			b.tsc += sinceTick
 			break
 		}
 	}
@@ -145,6 +147,14 @@ func New(cfg Config) (*Bridge, error) {
 		}
 	}
 	return b, nil
+}
+
+// wordSize returns the size of a kernel's pointers in bytes.
+func wordSize(k *linux.Kernel) uint64 {
+	if k.Form.Wide() {
+		return 8
+	}
+	return 4
 }
 
 // addresses says which numbers are addresses of this kernel.

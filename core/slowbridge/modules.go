@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/hybridbridge/emu/core/symbols"
+	"github.com/hybridbridge/emu/snapshots"
+	"github.com/hybridbridge/emu/snapshots/linux"
 )
 
 // Modules of the snapshot and those of the trusted VM lie at different addresses. A function pointer from the snapshot that
@@ -182,6 +184,33 @@ func (m *moduleReader) symbolsOf(this uint64, name string) ([]symbols.Symbol, bo
 		}
 	}
 	return out, true
+}
+
+// ModuleNames returns the names of the modules that a snapshot's kernel has loaded, in the order of loading. They come out
+// of the snapshot and may be anything. The symbols are those of the kernel itself, where it runs.
+func ModuleNames(s snapshots.Snapshot, k *linux.Kernel, table *symbols.Table, btf []byte) ([]string, error) {
+	head, ok := table.Address("modules")
+	if !ok {
+		return nil, nil // a kernel without modules
+	}
+	t, err := newTypes(btf, wordSize(k))
+	if err != nil {
+		return nil, err
+	}
+	// Not the run's memory: what is read there before the run would not be tainted.
+	r, err := newModuleReader(t, newSpace(k, NewMemory(s)).read)
+	if err != nil {
+		return nil, err
+	}
+	all, err := r.all(head, false)
+	if err != nil {
+		return nil, fmt.Errorf("the snapshot: %w", err)
+	}
+	var names []string
+	for _, m := range slices.Backward(all) {
+		names = append(names, m.name)
+	}
+	return names, nil
 }
 
 // modules finds the functions of the trusted VM's modules for those of the snapshot's.

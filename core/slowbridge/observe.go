@@ -241,8 +241,8 @@ func planKey(scope int, rip uint64, context []cpu.Frame) string {
 func (b *Bridge) plan(t cpu.Touch) (cpu.Plan, error) {
 	code := b.code(t.RIP, t.Inst)
 	id := b.scopeIDs[t.Scope]
-	if d := b.known.Scope(id).Site(b.location(t.RIP), code).Exact(b.frames(t.Context)); d != nil {
-		return b.apply(&t, d.Plan)
+	if p, ok := b.known.Scope(id).Site(b.location(t.RIP), code).Plan(b.frames(t.Context)); ok {
+		return b.apply(&t, p)
 	}
 	if b.plans == nil {
 		return cpu.Plan{}, nil

@@ -1,6 +1,7 @@
 package slowbridge
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -138,7 +139,7 @@ func (b *Bridge) scope(id int, s *policy.Scope) (cpu.Scope, error) {
 		}
 		return 1
 	})
-	c.Substitutes = b.substitutes
+	c.Substitutes, c.Aliases = b.substitutes, b.aliases
 	if s.FreezeClock {
 		c.Frozen, c.TSC = b.frozen, b.tsc
 	}
@@ -161,6 +162,11 @@ func (b *Bridge) perCPUSize(offset uint64) uint64 {
 
 // evaluate returns the value that a field of the policy has in the snapshot.
 func (b *Bridge) evaluate(f policy.Field) (uint64, error) {
+	return b.evaluateIn(f, b.word, "the snapshot")
+}
+
+// evaluateIn returns the value that a field of the policy has in the memory that word reads.
+func (b *Bridge) evaluateIn(f policy.Field, word func(la uint64) (uint64, bool), where string) (uint64, error) {
 	e, err := b.types.parse(string(f))
 	if err != nil {
 		return 0, err
@@ -172,15 +178,16 @@ func (b *Bridge) evaluate(f policy.Field) (uint64, error) {
 	at := sym.Address
 	for _, st := range e.steps {
 		if st.deref {
-			if at, ok = b.word(at); !ok {
-				return 0, fmt.Errorf("%q leads to %#x, which is not mapped in the snapshot", f, at)
+			from := at
+			if at, ok = word(from); !ok {
+				return 0, fmt.Errorf("%q leads to %#x, which is not mapped in %s", f, from, where)
 			}
 		}
 		at += st.off
 	}
-	v, ok := b.word(at)
+	v, ok := word(at)
 	if !ok {
-		return 0, fmt.Errorf("%q leads to %#x, which is not mapped in the snapshot", f, at)
+		return 0, fmt.Errorf("%q leads to %#x, which is not mapped in %s", f, at, where)
 	}
 	return v, nil
 }
@@ -211,13 +218,7 @@ func (b *Bridge) makeSubstitutes(p *policy.Policy) error {
 		}
 		sub.Lo = local.Address + offset
 		sub.Hi = sub.Lo + b.types.word
-		for _, f := range s.Functions {
-			for _, sym := range b.names.find(f) {
-				if isCode(sym) {
-					sub.Code = append(sub.Code, cpu.Range{Lo: sym.Address, Hi: sym.Address + b.names.size(sym.Address)})
-				}
-			}
-		}
+		sub.Code = b.ranges(s.Functions)
 		if len(s.Functions) > 0 && sub.Code == nil {
 			continue
 		}
@@ -231,6 +232,41 @@ func (b *Bridge) makeSubstitutes(p *policy.Policy) error {
 		}
 		sub.PA = b.mem.value(bytes[:b.types.word])
 		b.substitutes = append(b.substitutes, sub)
+	}
+	return nil
+}
+
+// ranges returns where functions of the policy are.
+func (b *Bridge) ranges(functions []string) []cpu.Range {
+	var code []cpu.Range
+	for _, f := range functions {
+		for _, sym := range b.names.find(f) {
+			if isCode(sym) {
+				code = append(code, cpu.Range{Lo: sym.Address, Hi: sym.Address + b.names.size(sym.Address)})
+			}
+		}
+	}
+	return code
+}
+
+// makeAliases resolves the policy's aliases.
+func (b *Bridge) makeAliases(p *policy.Policy) error {
+	for _, a := range p.Aliases {
+		symbol, _, _ := strings.Cut(string(a.Field), ":")
+		if _, ok := b.symbols.Find(symbol); !ok {
+			continue
+		}
+		alias := cpu.Alias{Code: b.ranges(a.Functions)}
+		var err, err2 error
+		alias.Local, err = b.evaluateIn(a.Field, b.localWord, "the trusted VM")
+		alias.Other, err2 = b.evaluate(a.Field)
+		if err := errors.Join(err, err2); err != nil {
+			return err
+		}
+		// What is null in one of them has no like in the other.
+		if alias.Local != 0 && alias.Other != 0 && alias.Code != nil {
+			b.aliases = append(b.aliases, alias)
+		}
 	}
 	return nil
 }

@@ -52,7 +52,7 @@ func (b *Bridge) readCalls() error {
 			break
 		}
 		name := sym.Name
-		for _, prefix := range []string{"__x64_sys_", "__ia32_sys_", "__ia32_compat_sys_", "__se_sys_", "__do_sys_", "__x32_compat_sys_", "sys_"} {
+		for _, prefix := range []string{"__x64_sys_", "__ia32_sys_", "__ia32_compat_sys_", "__do_sys_", "__se_sys_", "__x32_compat_sys_", "sys_"} {
 			if s, ok := strings.CutPrefix(name, prefix); ok {
 				name = s
 				break

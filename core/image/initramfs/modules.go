@@ -4,45 +4,75 @@ import (
 	"bytes"
 	"compress/gzip"
 	"debug/elf"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
+	"path"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/therootcompany/xz"
 )
 
-// AddModules adds kernel modules, by name, and all that they depend on from a folder with a release's modules
-// (lib/modules/RELEASE), unpacked, and returns their paths in the tree in the order in which they must be loaded. A module that is
-// built into the kernel is left out; one that the folder has not is an error unless builtin says that it is.
-func (t *Tree) AddModules(dir string, names []string, builtin func(name string) bool) ([]string, error) {
-	files := map[string]string{}
-	err := filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
-		if base, _, ok := strings.Cut(filepath.Base(file), ".ko"); ok && err == nil && d.Type().IsRegular() {
-			files[moduleName(base)] = file
+// Modules are the kernel modules of a release.
+type Modules struct {
+	dir     fs.FS
+	files   map[string]string // by name
+	builtin map[string]bool
+}
+
+// OpenModules finds the modules in a folder with those of a release (lib/modules/RELEASE).
+func OpenModules(dir fs.FS) (*Modules, error) {
+	m := &Modules{dir: dir, files: map[string]string{}, builtin: map[string]bool{}}
+	err := fs.WalkDir(dir, ".", func(file string, d fs.DirEntry, err error) error {
+		if err == nil && IsModule(file) && d.Type().IsRegular() {
+			base, _, _ := strings.Cut(path.Base(file), ".ko")
+			m.files[moduleName(base)] = file
 		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	list, err := fs.ReadFile(dir, "modules.builtin")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for line := range strings.Lines(string(list)) {
+		m.builtin[moduleName(strings.TrimSuffix(path.Base(strings.TrimSpace(line)), ".ko"))] = true
+	}
+	return m, nil
+}
+
+// IsModule reports whether a file is a module, by its name.
+func IsModule(file string) bool {
+	_, packed, ok := strings.Cut(path.Base(file), ".ko")
+	return ok && slices.Contains([]string{"", ".xz", ".zst", ".gz"}, packed)
+}
+
+// Has reports whether there is a module of that name.
+func (m *Modules) Has(name string) bool { return m.files[moduleName(name)] != "" }
+
+// AddModules adds kernel modules, by name, and all that they depend on, unpacked, and returns their paths in the tree in the
+// order in which they must be loaded. A module that is built into the kernel is left out; another that is not there is an
+// error.
+func (t *Tree) AddModules(m *Modules, release string, names []string) ([]string, error) {
 	var order []string
 	done := map[string]bool{}
 	var add func(name, from string) error
 	add = func(name, from string) error {
 		name = moduleName(name)
-		if done[name] || builtin(name) {
+		if done[name] || m.builtin[name] {
 			return nil
 		}
 		done[name] = true
-		file := files[name]
+		file := m.files[name]
 		if file == "" {
-			return fmt.Errorf("%s has no kernel module %s%s", dir, name, from)
+			return fmt.Errorf("there is no kernel module %s%s for %s", name, from, release)
 		}
-		b, err := readModule(file)
+		b, err := readModule(m.dir, file)
 		if err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
@@ -55,7 +85,7 @@ func (t *Tree) AddModules(dir string, names []string, builtin func(name string) 
 				return err
 			}
 		}
-		at := "lib/modules/" + filepath.Base(dir) + "/" + name + ".ko"
+		at := "lib/modules/" + release + "/" + name + ".ko"
 		t.AddFile(at, 0o644, b)
 		order = append(order, at)
 		return nil
@@ -72,14 +102,14 @@ func (t *Tree) AddModules(dir string, names []string, builtin func(name string) 
 func moduleName(s string) string { return strings.ReplaceAll(s, "-", "_") }
 
 // readModule reads a module, unpacked.
-func readModule(file string) ([]byte, error) {
-	f, err := os.Open(file)
+func readModule(dir fs.FS, file string) ([]byte, error) {
+	f, err := dir.Open(file)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	var r io.Reader = f
-	switch filepath.Ext(file) {
+	switch path.Ext(file) {
 	case ".xz":
 		r, err = xz.NewReader(f, xz.DefaultDictMax)
 	case ".zst":

@@ -71,7 +71,8 @@ func locks(bits int) []policy.Lock {
 // its place in them.
 var self = []string{
 	"proc_self_get_link", "proc_thread_self_get_link", "mounts_open_common", "get_proc_task_net", "sysvipc_proc_open",
-	"__do_sys_newuname", "__x64_sys_newuname", "__ia32_sys_newuname", "__do_sys_uname", "__x64_sys_uname",
+	"__do_sys_newuname", "__x64_sys_getpid", "__ia32_sys_getpid", "__do_sys_getpid", "sys_getpid",
+	"__x64_sys_newuname", "__ia32_sys_newuname", "__do_sys_uname", "__x64_sys_uname",
 	"ksys_shmctl*", "ksys_semctl*", "ksys_msgctl*", "__x64_sys_shmctl", "__x64_sys_semctl", "__x64_sys_msgctl",
 	"__ia32_sys_shmctl", "__ia32_sys_semctl", "__ia32_sys_msgctl",
 	"__x64_sys_getpid", "__ia32_sys_getpid", "__do_sys_getpid", // ps looks itself up in /proc
@@ -81,3 +82,6 @@ var substitutes = []policy.Substitute{
 	{Functions: self, Local: "current_task", PerCPU: true, Snapshot: "init_pid_ns:pid_namespace.child_reaper"},
 	{Functions: self, Local: "pcpu_hot:pcpu_hot.current_task", PerCPU: true, Snapshot: "init_pid_ns:pid_namespace.child_reaper"},
 }
+
+// aliases are the beginnings of trees.
+var aliases = []policy.Alias{{Functions: []string{"kernfs_*", "sysfs_*"}, Field: "sysfs_root_kn"}}

@@ -8,6 +8,9 @@ var processes = roots("init_pid_ns", "init_task", "highest_memmap_pfn", "max_pfn
 var cpus = roots("__per_cpu_offset", "__cpu_possible_mask", "__cpu_online_mask", "__cpu_present_mask", "__cpu_active_mask",
 	"nr_cpu_ids", "__num_online_cpus")
 
+// The time of day at the last tick, which new inodes of /proc get.
+var timeOfDay = roots("tk_core")
+
 // Time. The clock source itself is frozen, see clocksources.
 var timekeeping = roots("tk_core", "timekeeping_suspended", "jiffies", "jiffies_64", "offsets",
 	"tick_broadcast_device", "tick_broadcast_mask", "tick_broadcast_oneshot_mask", "hrtimer_resolution", "tick_next_period")
@@ -32,10 +35,13 @@ var devices = roots("file_systems", "chrdevs", "major_names", "iomem_resource", 
 var network = roots("init_net", "net_namespace_list", "tcp_hashinfo", "udp_table", "udplite_table", "raw_v4_hashinfo", "raw_v6_hashinfo",
 	"neigh_tables", "arp_tbl", "nd_tbl", "tcp_orphan_count", "tcp_sockets_allocated", "tcp_memory_allocated", "udp_memory_allocated")
 
+// Netlink sockets. The tools use netlink themselves, so this is for procfs alone.
+var netlink = roots("nl_table")
+
 // Names: the host's and those of IPC objects.
 var names = roots("init_uts_ns", "init_ipc_ns")
 
-var cgroups = roots("cgroup_roots", "cgrp_dfl_root", "init_css_set", "css_set_table", "cgroup_subsys")
+var cgroups = roots("cgroup_roots", "cgrp_dfl_root", "init_css_set", "css_set_table", "cgroup_subsys", "cgrp_dfl_visible", "init_cgroup_ns")
 
 // sysctl is the tree of /proc/sys: its tables point to the variables.
 var sysctl = roots("sysctl_table_root", "init_user_ns", "max_threads")

@@ -24,16 +24,17 @@ var socketCalls = []string{
 }
 
 func scopes(bits int) []policy.Scope {
-	proc := slices.Concat(processes, cpus, timekeeping, statistics, memory, modules, devices, network, names, cgroups, sysctl, kernelMisc)
+	proc := slices.Concat(processes, cpus, timekeeping, statistics, memory, modules, devices, network, netlink, names, cgroups, sysctl, kernelMisc)
 	return []policy.Scope{
 		{Name: "procfs", Syscalls: fileCalls, Files: []string{"proc"}, Roots: proc, FreezeClock: true},
 		{Name: "procfs-sendfile", Syscalls: []string{"sendfile", "sendfile64"}, Files: []string{"proc"}, FileArgument: 1, Roots: proc, FreezeClock: true},
-		{Name: "path", Syscalls: pathCalls, Roots: slices.Concat(processes, sysctl, printk, network)},
+		{Name: "sysfs", Syscalls: fileCalls, Files: []string{"sysfs"}, Roots: proc, FreezeClock: true},
+		{Name: "path", Syscalls: pathCalls, Roots: slices.Concat(processes, timeOfDay, sysctl, printk, network)},
+		{Name: "getpid", Syscalls: []string{"getpid"}, Roots: processes},
 		{
 			Name: "time", Syscalls: []string{"clock_gettime", "clock_gettime64", "clock_gettime32", "gettimeofday", "time", "time32", "times"},
 			Roots: timekeeping, FreezeClock: true,
 		},
-		{Name: "self", Syscalls: []string{"getpid"}},
 		{Name: "uname", Syscalls: []string{"uname", "newuname", "olduname", "gethostname"}, Roots: names},
 		{Name: "sysinfo", Syscalls: []string{"sysinfo"}, Roots: proc, FreezeClock: true},
 		{Name: "kmsg", Syscalls: fileCalls, Files: []string{"chr:1:11"}, Roots: slices.Concat(printk, timekeeping)},

@@ -14,6 +14,7 @@ func Policy(bits int) policy.Policy {
 		Elided:      slices.Concat(releases, waits, stale, clocksources),
 		Locks:       locks(bits),
 		Substitutes: substitutes,
+		Aliases:     aliases,
 		Clocks:      clocks,
 	}
 }
