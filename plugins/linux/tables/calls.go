@@ -41,7 +41,7 @@ var waits = slices.Concat(
 )
 
 // stale makes the kernel look up again what it remembers of files whose lookup is redirected.
-var stale = []policy.Elision{{Function: "proc_sys_revalidate", Always: true}, {Function: "pid_revalidate", Always: true}}
+var stale = []policy.Elision{{Function: "proc_sys_revalidate", Once: true}, {Function: "pid_revalidate", Once: true}}
 
 // clocksources are the read functions of struct clocksource: that of the snapshot reads as it last did there.
 var clocksources = func() []policy.Elision {
