@@ -170,11 +170,10 @@ type Observation struct {
 // redirection is the state of redirection of one CPU.
 type redirection struct {
 	Redirection
-	scopes  map[uint64]*activeScope // by the lowest address of the stack
-	cur     *activeScope            // whose code runs, nil outside scopes
-	roots   map[int]*callNode       // contexts by scope
-	origins []uint64
-	elided  map[elidedCall]bool // by hooks with Once
+	scopes map[uint64]*activeScope // by the lowest address of the stack
+	cur    *activeScope            // whose code runs, nil outside scopes
+	roots  map[int]*callNode       // contexts by scope
+	elided map[elidedCall]bool     // by hooks with Once
 
 	routes  [4]route
 	nroutes int

@@ -1,0 +1,255 @@
+package cpu
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/hybridbridge/emu/cpu/isa"
+	"github.com/hybridbridge/emu/cpu/vcpu"
+	"github.com/hybridbridge/emu/taint"
+)
+
+// The other machine of a redirectRig has address a at physical address other+a; its memory there is tainted. Addresses from
+// atData on are the kernel's, those below userEnd the user's.
+const (
+	other    = 0x100000
+	userEnd  = 0x1000
+	atList   = atData + 0x100 // where the other machine's root points to
+	stack    = 0x8000
+	atFunc   = atCode + 0x400
+	atBranch = atCode + 0x600
+)
+
+type redirectRig struct {
+	*sysRig
+	r Redirection
+	s Scope
+}
+
+func newRedirectRig(t *testing.T) *redirectRig {
+	b := newSysRig(t, Config{})
+	b.long()
+	b.c.EnableTaint(&TaintOptions{PointerPart: true, Space: taint.Space{Lo: atData, Hi: other, Width: 8}})
+	b.put64(atData, atData+0x800) // the local root points elsewhere
+	b.put64(atList+8, 0x10ca1)
+	b.put64(other+atData, atList)
+	b.put64(other+atList+8, 0x77)
+	b.c.Shadow().Mark(other, 0x20000)
+	return &redirectRig{
+		sysRig: b,
+		r: Redirection{
+			Translate: func(la uint64) (uint64, bool) { return other + la, la < 0x20000 },
+			Hooks:     map[uint64]Hook{}, StackSize: 0x1000, User: userEnd,
+		},
+		s: Scope{ID: 1, Roots: []Range{{Lo: atData, Hi: atData + 8}}},
+	}
+}
+
+// run executes code in the scope, up to a HLT behind it.
+func (b *redirectRig) run(code string) vcpu.Exit {
+	b.t.Helper()
+	b.c.EnableRedirection(&b.r)
+	b.setState(func(s *vcpu.State) { s.GPR[isa.RSP] = stack + 0xf00 })
+	b.c.EnterScope(b.s)
+	copy(b.ram[atCode:], append(unhex(code), 0xf4))
+	b.c.MemoryWritten(atCode, 256)
+	return b.c.Run(b.c.Instructions() + 1000)
+}
+
+const (
+	loadRoot = "488b0425 00e00000" // mov rax, [atData]
+	loadNext = "488b5808"          // mov rbx, [rax+8]
+)
+
+func TestRedirectedOperands(t *testing.T) {
+	b := newRedirectRig(t)
+	b.run(loadRoot + loadNext +
+		"48895c24f8" + // mov [rsp-8], rbx
+		"488b4c24f8" + // mov rcx, [rsp-8]
+		"48894810" + // mov [rax+16], rcx: into the private copy
+		"488b1425 08e10000" + // mov rdx, [atList+8]: untainted, local
+		"48891c25 00080000" + // mov [0x800], rbx: to user space
+		"4801c8" + // add rax, rcx
+		"488b742010f4") // never reached: the HLT comes first in run
+	b.wantReg(isa.RBX, 0x77)
+	b.wantReg(isa.RCX, 0x77)
+	b.wantReg(isa.RDX, 0x10ca1)
+	if got := b.get64(other + atList + 16); got != 0x77 {
+		t.Errorf("the store through the tainted pointer went elsewhere: %#x", got)
+	}
+	if got := b.get64(atList + 16); got != 0 {
+		t.Errorf("the store touched local memory: %#x", got)
+	}
+	if m := b.c.Shadow().Get(0x800, 8); m != 0 || b.get64(0x800) != 0x77 {
+		t.Errorf("user space has %#x with taint %#x, want 0x77, clean", b.get64(0x800), m)
+	}
+	if m := b.c.Shadow().Get(stack+0xef8, 8); m != 0xff {
+		t.Errorf("the stack has taint %#x", m)
+	}
+}
+
+func TestRedirectionStopsForEvents(t *testing.T) {
+	b := newRedirectRig(t)
+	handler := unhex("4c8b0425 00e00000" + "48cf") // mov r8, [atData]; iretq
+	copy(b.ram[atFunc:], handler)
+	b.gate64(0x80, selCode64, atFunc, 0xee, 0)
+	b.run("cd80" + loadRoot + "cd80" + loadNext)
+	b.wantReg(isa.R8, atData+0x800)
+	b.wantReg(isa.RBX, 0x77)
+}
+
+func TestRedirectionEndsWithTheScope(t *testing.T) {
+	b := newRedirectRig(t)
+	b.put64(stack+0xf00, atBranch)
+	copy(b.ram[atBranch:], unhex(loadRoot+"f4"))
+	b.run(loadRoot + "c3") // ret
+	b.wantReg(isa.RAX, atData+0x800)
+	if b.c.InScope() || b.c.RegisterTaint().Tainted() {
+		t.Error("after the return there is still a scope, or taint")
+	}
+}
+
+func TestHooks(t *testing.T) {
+	call := "e8 " + le(uint64(atFunc-(atCode+8+3+5)), 4) // behind loadRoot and a move
+	for _, c := range []struct {
+		name  string
+		hook  Hook
+		want  uint64 // in R9
+		after uint64 // in RBX
+	}{
+		{"local subtree", Hook{Kind: HookLocal}, 0x10ca1, 0x77},
+		{"elided", Hook{Kind: HookElide, Return: 5}, 0, 0x77},
+		{"elided if the argument is another's", Hook{Kind: HookElide, Argument: 2}, 0x77, 0x77},
+		{"lock", Hook{Kind: HookLock, Offset: 8, Size: 1}, 0, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newRedirectRig(t)
+			b.r.Hooks[atFunc] = c.hook
+			copy(b.ram[atFunc:], unhex("4c8b4f08 c3")) // mov r9, [rdi+8]; ret
+			b.run(loadRoot + "4889c7" + call + "488b5f08")
+			b.wantReg(isa.R9, c.want)
+			b.wantReg(isa.RBX, c.after)
+			if c.name == "elided" {
+				b.wantReg(isa.RAX, 5)
+			}
+		})
+	}
+}
+
+func TestSubstitute(t *testing.T) {
+	b := newRedirectRig(t)
+	b.put64(0x180000, atList)
+	b.c.Shadow().Mark(0x180000, 8)
+	b.s.Roots = nil
+	b.s.Substitutes = []Substitute{{Range: Range{Lo: atData, Hi: atData + 8}, Code: []Range{{Lo: atCode, Hi: atCode + 0x100}}, PA: 0x180000}}
+	b.run(loadRoot + loadNext)
+	b.wantReg(isa.RBX, 0x77)
+}
+
+func TestFrozenClock(t *testing.T) {
+	b := newRedirectRig(t)
+	b.s.Frozen, b.s.TSC = true, 0x5_0000_0007
+	b.run("0f31")
+	b.wantReg(isa.RAX, 7)
+	b.wantReg(isa.RDX, 5)
+}
+
+func TestRedirectedStrings(t *testing.T) {
+	b := newRedirectRig(t)
+	copy(b.ram[other+atList:], "from the other machine")
+	b.run(loadRoot +
+		"4889c6" + "48c7c7 00f00000" + "48c7c1 16000000" + "f3a4" + // rep movsb to 0xf000
+		"48c7c6 00f00000" + "48c7c7 00090000" + "48c7c1 16000000" + "f3a4") // and on to user space
+	for _, at := range []int{0xf000, 0x900} {
+		if got := string(b.ram[at : at+22]); got != "from the other machine" {
+			t.Errorf("%#x has %q", at, got)
+		}
+	}
+	if m := b.c.Shadow().Get(0xf000, 8); m != 0xff {
+		t.Errorf("the local copy has taint %#x", m)
+	}
+	if m := b.c.Shadow().Get(0x900, 8); m != 0 {
+		t.Errorf("user space has taint %#x", m)
+	}
+}
+
+func TestBranchesOfTheOtherMachine(t *testing.T) {
+	b := newRedirectRig(t)
+	asked := uint64(0)
+	b.r.Branch = func(site, target uint64) (uint64, error) {
+		asked = target
+		return 0, errors.New("not there")
+	}
+	exit := b.run(loadRoot + "ffe0") // jmp rax
+	if exit.Reason != vcpu.ExitRedirection || exit.Detail != "not there" || asked != atList {
+		t.Errorf("exit %+v, asked about %#x", exit, asked)
+	}
+	b = newRedirectRig(t)
+	b.r.Branch = func(site, target uint64) (uint64, error) { return atBranch, nil }
+	copy(b.ram[atBranch:], unhex("48c7c3 09000000 f4")) // mov rbx, 9
+	b.run(loadRoot + "ff6008")                          // jmp [rax+8]
+	b.wantReg(isa.RBX, 9)
+}
+
+func TestUnmappedInTheOtherMachine(t *testing.T) {
+	b := newRedirectRig(t)
+	b.put64(other+atData, 0x30000)
+	b.r.Unmapped = func(site, la uint64) error { return errors.New("unmapped") }
+	if exit := b.run(loadRoot + loadNext); exit.Reason != vcpu.ExitRedirection || exit.Detail != "unmapped" {
+		t.Errorf("exit %+v", exit)
+	}
+}
+
+func TestPlans(t *testing.T) {
+	touch := loadRoot + "48c7c1 05000000" + "48894808" + loadNext // mov [rax+8], rcx (5), and look
+	for _, c := range []struct {
+		name string
+		at   uint64 // of the instruction that has the plan
+		plan Plan
+		want uint64 // in RBX
+	}{
+		{"none", 0, Plan{}, 5},
+		{"discard", atCode + 15, Plan{Discard: true}, 0x77},
+		{"elide", atCode + 15, Plan{Elide: true}, 0x77},
+		{"frozen", atCode + 19, Plan{Frozen: true, Value: 42}, 42},
+		{"local", atCode + 19, Plan{Local: [2]bool{true}}, 0x10ca1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newRedirectRig(t)
+			b.r.Scratch = 0x1f0000
+			b.r.Plan = func(at Touch) (Plan, error) {
+				if at.RIP == c.at {
+					return c.plan, nil
+				}
+				return Plan{}, nil
+			}
+			b.run(touch)
+			b.wantReg(isa.RBX, c.want)
+		})
+	}
+	b := newRedirectRig(t)
+	b.r.Plan = func(Touch) (Plan, error) { return Plan{}, errors.New("trap") }
+	if exit := b.run(touch); exit.Reason != vcpu.ExitRedirection || exit.Address != atCode {
+		t.Errorf("a plan that is an error: %+v", exit)
+	}
+}
+
+// TestObservations: each instruction once for each context, with the routes that it took.
+func TestObservations(t *testing.T) {
+	b := newRedirectRig(t)
+	copy(b.ram[atFunc:], unhex("4c8b4f08 c3")) // mov r9, [rdi+8]; ret
+	call := func(at uint64) string { return "e8 " + le(atFunc-(at+5), 4) }
+	b.run(loadRoot + "4889c7" + call(atCode+11) + "48c7c7 00e10000" + call(atCode+23) + "90")
+	routes := map[uint64]Reasons{}
+	for o := range b.c.Observations {
+		if o.RIP == atFunc {
+			if len(o.Context) != 1 || o.Context[0].Depth == 0 {
+				t.Fatalf("context %+v", o.Context)
+			}
+			routes[o.Context[0].Return] = o.Operands[0]
+		}
+	}
+	if len(routes) != 2 || routes[atCode+16] != ByTaint || routes[atCode+28] != ByDefault {
+		t.Errorf("routes by return address: %v", routes)
+	}
+}
