@@ -65,8 +65,8 @@ type Hook struct {
 	Kind HookKind
 	// Argument is the number of the argument that counts, from 0.
 	Argument int
-	// Always elides whatever the argument is.
-	Always bool
+	// Always elides whatever the argument is; Once does so the first time that the argument has a value.
+	Always, Once bool
 	// Return is the result of an elided call.
 	Return uint64
 	// Offset and Size are the bytes of the lock to clear.
@@ -174,6 +174,7 @@ type redirection struct {
 	cur     *activeScope            // whose code runs, nil outside scopes
 	roots   map[int]*callNode       // contexts by scope
 	origins []uint64
+	elided  map[elidedCall]bool // by hooks with Once
 
 	routes  [4]route
 	nroutes int
@@ -181,6 +182,9 @@ type redirection struct {
 
 	stats RedirectStats
 }
+
+// elidedCall is a call of a function with an argument.
+type elidedCall struct{ function, argument uint64 }
 
 // RedirectStats counts what redirection did.
 type RedirectStats struct {
@@ -264,7 +268,7 @@ func (c *CPU) EnableRedirection(r *Redirection) {
 		c.debugChanged()
 		return
 	}
-	c.redir = &redirection{Redirection: *r, scopes: map[uint64]*activeScope{}, roots: map[int]*callNode{}}
+	c.redir = &redirection{Redirection: *r, scopes: map[uint64]*activeScope{}, roots: map[int]*callNode{}, elided: map[elidedCall]bool{}}
 	c.debugChanged()
 }
 
@@ -439,24 +443,14 @@ func (c *CPU) enterHook(h *Hook) (skipped bool, err error) {
 			s.blind = c.r[isa.RSP]
 		}
 	case HookElide:
-		if !points && !h.Always {
+		once := h.Once && !r.elided[elidedCall{c.rip, v}]
+		if !points && !h.Always && !once {
 			return false, nil
 		}
-		r.stats.Elided++
-		size := uint8(4)
-		if c.mode == isa.Mode64 {
-			size = 8
+		if once {
+			r.elided[elidedCall{c.rip, v}] = true
 		}
-		ret, ok := c.peek(c.stackTop(0), size)
-		if !ok {
-			return false, fmt.Errorf("no return address at the elided call of %#x", c.rip)
-		}
-		c.rip = ret
-		c.r[isa.RSP] += uint64(size)
-		c.r[isa.RAX] = h.Return & sizeMask[size]
-		c.track.regs.GPR[isa.RAX] = taint.Clean
-		c.returnedTo(s)
-		return true, nil
+		return c.elide(h)
 	case HookLock:
 		if !points {
 			return false, nil
@@ -477,4 +471,35 @@ func (c *CPU) enterHook(h *Hook) (skipped bool, err error) {
 		}
 	}
 	return false, nil
+}
+
+// elide returns from the function that is about to be entered.
+func (c *CPU) elide(h *Hook) (skipped bool, err error) {
+	r := c.redir
+	r.stats.Elided++
+	size := uint8(4)
+	if c.mode == isa.Mode64 {
+		size = 8
+	}
+	ret, ok := c.peek(c.stackTop(0), size)
+	if !ok {
+		return false, fmt.Errorf("no return address at the elided call of %#x", c.rip)
+	}
+	c.rip = ret
+	c.r[isa.RSP] += uint64(size)
+	c.r[isa.RAX] = h.Return & sizeMask[size]
+	c.track.regs.GPR[isa.RAX] = taint.Clean
+	if r.cur != nil {
+		c.returnedTo(r.cur)
+	}
+	return true, nil
+}
+
+// elideLate does what a hook says outside scopes: what a system call has left to do later, as RCU does, is not to be done
+// to the other machine either.
+func (c *CPU) elideLate(h *Hook) (skipped bool, err error) {
+	if v, m := c.argument(h.Argument); h.Kind != HookElide || m == 0 || v < c.redir.User {
+		return false, nil
+	}
+	return c.elide(h)
 }

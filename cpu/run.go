@@ -75,6 +75,16 @@ func (c *CPU) Run(deadline uint64) vcpu.Exit {
 // runBlock executes b, and the blocks that follow it, up to limit instructions if that is less than a whole block.
 func (c *CPU) runBlock(b *block, limit uint64) (exit vcpu.Exit, done bool) {
 	for {
+		if b.hook != nil && c.tracking && !c.InScope() {
+			skipped, err := c.elideLate(b.hook)
+			if err != nil {
+				return vcpu.Exit{Reason: vcpu.ExitRedirection, Address: c.rip, Detail: err.Error()}, true
+			}
+			if skipped {
+				c.icount++
+				return exit, false
+			}
+		}
 		n := uint64(len(b.ops))
 		base := c.rip
 		c.branches[c.branch&(branchCount-1)] = base

@@ -57,6 +57,9 @@ type Elision struct {
 	Argument int
 	// Always elides whatever the argument.
 	Always bool
+	// Once elides the first call with each value of the argument, whatever it is: what the argument points to may be from
+	// before the run.
+	Once bool
 	// Clock says that the caller sees the frozen clock (Policy.Clocks) instead of Return.
 	Clock bool
 	// Return is what the caller sees in the result register.

@@ -95,7 +95,7 @@ func (b *Bridge) hooks(p *policy.Policy) map[uint64]cpu.Hook {
 		add(l.Function, cpu.Hook{Kind: cpu.HookLock, Argument: l.Argument, Offset: l.Offset, Size: l.Size})
 	}
 	for _, e := range p.Elided {
-		h := cpu.Hook{Kind: cpu.HookElide, Argument: e.Argument, Always: e.Always, Return: e.Return}
+		h := cpu.Hook{Kind: cpu.HookElide, Argument: e.Argument, Always: e.Always, Once: e.Once, Return: e.Return}
 		if e.Clock {
 			h.Return = b.tsc
 		}

@@ -27,6 +27,10 @@ var releases = slices.Concat(
 	[]policy.Elision{{Function: "kmem_cache_free", Argument: 1}},
 )
 
+// touches enter a page of the snapshot into lists of the trusted kernel.
+var touches = elide("mark_page_accessed", "folio_mark_accessed", "folio_activate", "lru_cache_add", "folio_add_lru", "__folio_put", "__put_page",
+	"set_page_dirty", "set_page_dirty_lock", "folio_mark_dirty")
+
 // waits wake or wait for somebody who is in the snapshot and will never run, or would change it.
 var waits = slices.Concat(
 	elide("wake_up_process", "__wake_up", "rcuwait_wake_up", "rwsem_wake", "complete", "complete_all", "update_rq_clock"),
@@ -37,7 +41,7 @@ var waits = slices.Concat(
 )
 
 // stale makes the kernel look up again what it remembers of files whose lookup is redirected.
-var stale = []policy.Elision{{Function: "proc_sys_revalidate", Always: true}, {Function: "pid_revalidate", Always: true}}
+var stale = []policy.Elision{{Function: "proc_sys_revalidate", Once: true}, {Function: "pid_revalidate", Once: true}}
 
 // clocksources are the read functions of struct clocksource: that of the snapshot reads as it last did there.
 var clocksources = func() []policy.Elision {
