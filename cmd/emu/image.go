@@ -48,7 +48,7 @@ are named are fetched with apt-get, with what they depend on. An image of the sa
 	f := c.Flags()
 	f.StringVar(&o.Kernel, "kernel", "", "Debian package file, kernel image or package name")
 	f.StringVar(&o.ModuleDir, "modules-dir", "", "the kernel image's lib/modules/RELEASE")
-	f.StringSliceVar(&o.Modules, "modules", nil, "kernel modules to load (default: those that ss calls)")
+	f.StringSliceVar(&o.Modules, "modules", nil, "kernel modules to load (default: those that ss, mount and losetup call)")
 	f.StringSliceVar(&o.Tools, "tools", nil, "packages of the toolbox (default: "+strings.Join(image.DefaultTools, ",")+")")
 	f.StringVar(&o.Root, "rootfs", "", "take the toolbox from this folder")
 	f.StringVar(&o.Name, "name", "", "name of the image (default: the kernel's release)")

@@ -28,9 +28,10 @@ var DefaultTools = []string{
 	"busybox-static", "hostname", "sed", "findutils", "mount", "bsdutils", "util-linux-extra", "ncurses-base",
 }
 
-// DefaultModules are the kernel modules that are loaded: those that ss calls.
+// DefaultModules are the kernel modules that are loaded: those that ss calls, and loop, whose files in /sys mount and losetup
+// read.
 var DefaultModules = []string{
-	"inet_diag", "tcp_diag", "udp_diag", "raw_diag", "unix_diag", "netlink_diag", "af_packet_diag",
+	"inet_diag", "tcp_diag", "udp_diag", "raw_diag", "unix_diag", "netlink_diag", "af_packet_diag", "loop",
 }
 
 // DefaultMemory is the trusted VM's RAM in bytes.
