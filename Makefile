@@ -16,7 +16,7 @@ include testdata/untrusted.mk
 
 build: bin/emu
 
-bin/emu: $(shell find cmd core cpu taint snapshots -name '*.go' -not -name '*_test.go') go.mod go.sum
+bin/emu: $(shell find cmd core cpu plugins taint snapshots -name '*.go' -not -name '*_test.go') go.mod go.sum
 	$(GO) build -o $@ ./cmd/emu
 
 # setup installs what is missing, and does nothing if nothing is.
@@ -74,17 +74,22 @@ test-rootkit: build untrusted-rootkit
 bench: setup build guests-min
 	$(GO) run ./cmd/emubench -guests $(abspath $(GUESTS))
 
-# demo boots a Debian VM, saves a snapshot while it runs, shows what is in it, and lets the VM go on from there.
+# demo makes a trusted image, an untrusted VM with a snapshot of it, and runs tools against the snapshot.
 DEMO := .cache/demo
+cloud = $(GUESTS)/kernels/cloud-6.1
+inspect = @echo; echo '$$ emu --snapshot web.snapshot -- $(1)'; bin/emu --snapshot $(DEMO)/web.snapshot -- $(1)
 demo: setup build guests-min
 	mkdir -p $(DEMO)
-	bin/emu run --kernel $(GUESTS)/kernels/cloud-6.1/vmlinuz --initrd $(GUESTS)/kernels/cloud-6.1/initrd.cpio \
-		--append 'console=ttyS0 quiet emu.show=1' --serial file:$(DEMO)/console \
-		--save $(DEMO)/web.snapshot --save-when 'CHECK ps-aux ok' --stats </dev/null
-	@echo; echo "== what the VM printed up to the snapshot (the end of it):"; sed '/CHECK ps-aux ok/q' $(DEMO)/console | tail -n 25
-	@echo; echo "== the snapshot:"; bin/emu snapshot info $(DEMO)/web.snapshot
-	@echo; echo "== the VM goes on from the snapshot:"
-	bin/emu run --load $(DEMO)/web.snapshot </dev/null | tail -n 12
+	bin/emu image info "$$(cat $(cloud)/version)" >/dev/null 2>&1 || bin/emu image build --kernel $(GUESTS)/debs/"$$(cat $(cloud)/package)"
+	@echo; echo "== an untrusted VM:"
+	bin/emu run --kernel $(cloud)/vmlinuz --initrd $(cloud)/initrd.cpio --append 'console=ttyS0 quiet emu.run=shell' \
+		--save $(DEMO)/web.snapshot --save-when 'the web server is up' <testdata/demo.txt
+	@echo; echo "== its snapshot:"; bin/emu snapshot info $(DEMO)/web.snapshot
+	$(call inspect,uname -a)
+	$(call inspect,ps -eo pid$(comma)tty$(comma)stat$(comma)args)
+	$(call inspect,lsmod)
+	$(call inspect,netstat -tlnp)
+comma := ,
 
 lint: setup
 	@out=$$($(GO) run $(GOFUMPT) -l .); [ -z "$$out" ] || { echo "gofumpt would change:"; echo "$$out"; exit 1; }

@@ -78,6 +78,8 @@ type Lock struct {
 type Substitute struct {
 	// Functions in which it holds, not what they call; empty means all.
 	Functions []string
+	// Scopes in which it holds; empty means all.
+	Scopes []string
 	// Local names the local global (per-CPU if PerCPU) that is loaded...
 	Local  string
 	PerCPU bool

@@ -59,7 +59,7 @@ type Bridge struct {
 	entries     map[uint64]bool // addresses of the entry functions
 	deaths      map[uint64]string
 	scopes      map[scopeKey]cpu.Scope
-	substitutes []cpu.Substitute
+	substitutes []substitute
 	aliases     []cpu.Alias
 	frozen      bool
 	tsc         uint64

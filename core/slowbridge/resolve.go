@@ -139,7 +139,12 @@ func (b *Bridge) scope(id int, s *policy.Scope) (cpu.Scope, error) {
 		}
 		return 1
 	})
-	c.Substitutes, c.Aliases = b.substitutes, b.aliases
+	c.Aliases = b.aliases
+	for _, sub := range b.substitutes {
+		if len(sub.scopes) == 0 || slices.Contains(sub.scopes, s.Name) {
+			c.Substitutes = append(c.Substitutes, sub.Substitute)
+		}
+	}
 	if s.FreezeClock {
 		c.Frozen, c.TSC = b.frozen, b.tsc
 	}
@@ -205,6 +210,12 @@ func (b *Bridge) word(la uint64) (uint64, bool) {
 	return v, true
 }
 
+// substitute is one of the policy's, in the scopes that it names.
+type substitute struct {
+	cpu.Substitute
+	scopes []string
+}
+
 // makeSubstitutes resolves the policy's substitutes.
 func (b *Bridge) makeSubstitutes(p *policy.Policy) error {
 	for _, s := range p.Substitutes {
@@ -231,7 +242,7 @@ func (b *Bridge) makeSubstitutes(p *policy.Policy) error {
 			bytes[i] = byte(v >> (8 * i))
 		}
 		sub.PA = b.mem.value(bytes[:b.types.word])
-		b.substitutes = append(b.substitutes, sub)
+		b.substitutes = append(b.substitutes, substitute{sub, s.Scopes})
 	}
 	return nil
 }

@@ -27,6 +27,10 @@ var releases = slices.Concat(
 	[]policy.Elision{{Function: "kmem_cache_free", Argument: 1}},
 )
 
+// touches enter a page of the snapshot into lists of the trusted kernel.
+var touches = elide("mark_page_accessed", "folio_mark_accessed", "folio_activate", "lru_cache_add", "folio_add_lru", "__folio_put", "__put_page",
+	"set_page_dirty", "set_page_dirty_lock", "folio_mark_dirty")
+
 // waits wake or wait for somebody who is in the snapshot and will never run, or would change it.
 var waits = slices.Concat(
 	elide("wake_up_process", "__wake_up", "rcuwait_wake_up", "rwsem_wake", "complete", "complete_all", "update_rq_clock"),
@@ -71,14 +75,21 @@ func locks(bits int) []policy.Lock {
 // its place in them.
 var self = []string{
 	"proc_self_get_link", "proc_thread_self_get_link", "mounts_open_common", "get_proc_task_net", "sysvipc_proc_open",
-	"__do_sys_newuname", "__x64_sys_getpid", "__ia32_sys_getpid", "__do_sys_getpid", "sys_getpid",
-	"__x64_sys_newuname", "__ia32_sys_newuname", "__do_sys_uname", "__x64_sys_uname",
+	"__do_sys_newuname", "__x64_sys_newuname", "__ia32_sys_newuname", "__do_sys_uname", "__x64_sys_uname",
 	"ksys_shmctl*", "ksys_semctl*", "ksys_msgctl*", "__x64_sys_shmctl", "__x64_sys_semctl", "__x64_sys_msgctl",
 	"__ia32_sys_shmctl", "__ia32_sys_semctl", "__ia32_sys_msgctl",
 	"__x64_sys_getpid", "__ia32_sys_getpid", "__do_sys_getpid", // ps looks itself up in /proc
 }
 
+// lookups are functions that begin to look up a path at the current process's root or working directory.
+var lookups = []string{"set_root", "path_init"}
+
 var substitutes = []policy.Substitute{
+	{Functions: lookups, Scopes: []string{"statfs"}, Local: "current_task", PerCPU: true, Snapshot: "init_pid_ns:pid_namespace.child_reaper"},
+	{
+		Functions: lookups, Scopes: []string{"statfs"}, Local: "pcpu_hot:pcpu_hot.current_task", PerCPU: true,
+		Snapshot: "init_pid_ns:pid_namespace.child_reaper",
+	},
 	{Functions: self, Local: "current_task", PerCPU: true, Snapshot: "init_pid_ns:pid_namespace.child_reaper"},
 	{Functions: self, Local: "pcpu_hot:pcpu_hot.current_task", PerCPU: true, Snapshot: "init_pid_ns:pid_namespace.child_reaper"},
 }

@@ -30,6 +30,7 @@ func scopes(bits int) []policy.Scope {
 		{Name: "procfs-sendfile", Syscalls: []string{"sendfile", "sendfile64"}, Files: []string{"proc"}, FileArgument: 1, Roots: proc, FreezeClock: true},
 		{Name: "sysfs", Syscalls: fileCalls, Files: []string{"sysfs"}, Roots: proc, FreezeClock: true},
 		{Name: "path", Syscalls: pathCalls, Roots: slices.Concat(processes, timeOfDay, sysctl, printk, network)},
+		{Name: "statfs", Syscalls: []string{"statfs", "statfs64"}, Roots: slices.Concat(proc, mounts)},
 		{Name: "getpid", Syscalls: []string{"getpid"}, Roots: processes},
 		{
 			Name: "time", Syscalls: []string{"clock_gettime", "clock_gettime64", "clock_gettime32", "gettimeofday", "time", "time32", "times"},

@@ -11,7 +11,7 @@ func Policy(bits int) policy.Policy {
 	return policy.Policy{
 		Scopes:      scopes(bits),
 		Local:       local,
-		Elided:      slices.Concat(releases, waits, stale, clocksources),
+		Elided:      slices.Concat(releases, touches, waits, stale, clocksources),
 		Locks:       locks(bits),
 		Substitutes: substitutes,
 		Aliases:     aliases,
