@@ -80,7 +80,8 @@ var specs = map[string]Spec{
 	"ps-long": {PID: re(`^(\d+) `), Rules: []Rule{drift(0, 1, moment, 22), ofHarness(drift(0, 64, awaiting, 12, 13))}},
 	// The tool's own process, the last child, decides how the branch above it is drawn.
 	"pstree": {PID: re(`,(\d+)`), Rewrite: strings.NewReplacer("`-", "-", "|", "")},
-	"top": {PID: re(`^(\d+) `), AnyOrder: true, Rules: []Rule{
+	// A share of 100.0 leaves no blank before it.
+	"top": {PID: re(`^(\d+) `), AnyOrder: true, Rewrite: strings.NewReplacer(",", ", "), Rules: []Rule{
 		in(`^top - `, drift(0.25, 0.2, average, -1, -2, -3)), in(`^Tasks:`, drift(0, 3, counted)),
 		in(`^%Cpu`, drift(0, 100, interval)), in(`^MiB Mem`, drift(0.02, 1, gauge, 5, 7, 9)), in(`^MiB Swap`, drift(0.02, 1, gauge, 8)),
 		in(`^\d+ \S+ `, ignored(interval, 8)), in(`^\d+ \S+ `, drift(0, 0.2, gauge, 9)),
