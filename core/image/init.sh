@@ -3,7 +3,6 @@
 bb=/bin/busybox
 $bb mount -t proc proc /proc
 $bb mount -t sysfs sysfs /sys
-$bb mount -t cgroup2 cgroup2 /sys/fs/cgroup
 $bb mount -t devtmpfs devtmpfs /dev
 $bb mkdir -p /dev/pts /dev/shm
 # Terminals of the snapshot have names if there are such devices here; none of them can be opened.

@@ -43,6 +43,7 @@ run() {
           /bin/busybox umount -l /proc
           /bin/busybox umount -l /sys
           /bin/busybox mount -t sysfs sysfs /sys
+          /bin/busybox mount -t cgroup2 cgroup2 /sys/fs/cgroup
           /bin/busybox mount -t proc proc /proc
           echo "pid $(exec /bin/busybox sh -c 'echo $PPID')" >&3
           exec -a "$name" "$program" "$@" 3>&- 4>&- 5>&- 8>&- 9>&-

@@ -23,7 +23,7 @@ import (
 var Agent []byte
 
 // AgentVersion grows when a machine with an older Agent no longer does.
-const AgentVersion = 2
+const AgentVersion = 3
 
 // Serial ports by their use.
 const (

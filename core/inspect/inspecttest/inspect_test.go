@@ -1,0 +1,297 @@
+//go:build boot
+
+package inspecttest
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hybridbridge/emu/core/image"
+	"github.com/hybridbridge/emu/core/inspect"
+	"github.com/hybridbridge/emu/core/machine"
+	"github.com/hybridbridge/emu/core/metadata"
+	"github.com/hybridbridge/emu/core/policy"
+	"github.com/hybridbridge/emu/core/session"
+	"github.com/hybridbridge/emu/core/slowbridge"
+	"github.com/hybridbridge/emu/plugins/linux/tables"
+	"github.com/hybridbridge/emu/snapshots"
+	"github.com/hybridbridge/emu/snapshots/formats"
+	"github.com/hybridbridge/emu/snapshots/linux"
+)
+
+var (
+	guests    = flag.String("guests", os.Getenv("GUESTS"), "the guests that `make guests` made")
+	mutations = flag.Int("mutations", 10, "hostile versions of the snapshot to try")
+	seed      = flag.Uint64("seed", 1, "of the mutations")
+)
+
+// builtIn is the policy without the programs that serve it.
+type builtIn struct{}
+
+func (builtIn) Policy(_ context.Context, k policy.Kernel) (policy.Policy, error) {
+	return tables.Policy(k.Bits), nil
+}
+
+func (builtIn) Plans(_ context.Context, s []policy.Site) ([]policy.Plan, error) {
+	return make([]policy.Plan, len(s)), nil
+}
+
+func (builtIn) Digest() string { return "00" }
+
+// What the untrusted VM does before it is saved.
+const typed = `hostname web; ip link set lo up; ip addr add 192.0.2.80/24 dev lo
+busybox httpd -p 8080 -h /; sleep 86400 &
+sleep 1; echo "the server "is up
+`
+
+// untrusted boots a VM at random addresses and saves it.
+func untrusted(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(*guests, "kernels", "cloud-6.1")
+	kernel, err := os.ReadFile(filepath.Join(dir, "vmlinuz"))
+	if err != nil {
+		t.Fatalf("no guests, run make guests first: %v", err)
+	}
+	initrd, err := os.ReadFile(filepath.Join(dir, "initrd.cpio"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var console bytes.Buffer
+	m, err := machine.New(machine.Config{
+		MemorySize: 512 << 20, Kernel: kernel, Initrd: initrd, Console: &console, Seed: 4711,
+		CommandLine: "console=ttyS0 quiet emu.run=shell",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	m.Input([]byte(typed))
+	m.WaitFor("the server is up")
+	if out := m.Run(context.Background(), 20_000_000_000); out.Reason != machine.Text {
+		t.Fatalf("the untrusted VM ended with %v; its console:\n%s", out.Reason, console.String())
+	}
+	path := filepath.Join(t.TempDir(), "web.snapshot")
+	if err := m.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// images returns a store with the trusted image of the kernel.
+func images(t *testing.T) *image.Store {
+	t.Helper()
+	name, err := os.ReadFile(filepath.Join(*guests, "kernels", "cloud-6.1", "package"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := image.DefaultStore()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Dir = t.TempDir()
+	if _, err := s.Build(context.Background(), image.Options{
+		Kernel: filepath.Join(*guests, "debs", strings.TrimSpace(string(name))),
+	}, nil); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+type tool struct {
+	options        inspect.Options
+	stdout, stderr bytes.Buffer
+}
+
+func run(o inspect.Options, command string) (*tool, inspect.Result, error) {
+	x := &tool{options: o}
+	x.options.Argv = []string{"sh", "-c", command}
+	x.options.Stdout, x.options.Stderr = &x.stdout, &x.stderr
+	res, err := inspect.Run(context.Background(), x.options)
+	return x, res, err
+}
+
+func TestInspect(t *testing.T) {
+	o := inspect.Options{Snapshot: untrusted(t), Images: images(t), Policies: builtIn{}}
+	for _, c := range []struct {
+		command string
+		want    []string
+		not     []string
+		code    int
+	}{
+		{"uname -n; hostname", []string{"web\nweb\n"}, nil, 0},
+		{"ps -eo pid,tty,args", []string{"busybox httpd -p 8080 -h /", "sleep 86400", "[kthreadd]", "    1 ?"}, []string{"trusted", "ps -eo"}, 0},
+		{"cat /proc/1/cmdline | tr '\\0' ' '", []string{"/init"}, []string{"agent"}, 0},
+		{"netstat -tln", []string{":::8080"}, nil, 0},
+		{"ss -tlnH", []string{"*:8080"}, nil, 0},
+		{"ip -o addr show lo", []string{"192.0.2.80/24"}, nil, 0},
+		{"lsmod", []string{"Module"}, []string{"inet_diag"}, 0},
+		{"cat /proc/cmdline", []string{"emu.run=shell"}, nil, 0},
+		{"ps -C httpd; exit 7", nil, nil, 7},
+		{"echo out; echo err >&2; exit 3", []string{"out\n"}, nil, 3},
+	} {
+		t.Run(c.command, func(t *testing.T) {
+			x, res, err := run(o, c.command)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res.ExitCode != c.code {
+				t.Errorf("exit code %d, want %d; stderr: %s", res.ExitCode, c.code, &x.stderr)
+			}
+			for _, w := range c.want {
+				if !strings.Contains(x.stdout.String(), w) {
+					t.Errorf("%q is missing in:\n%s%s", w, &x.stdout, &x.stderr)
+				}
+			}
+			for _, w := range c.not {
+				if strings.Contains(x.stdout.String(), w) {
+					t.Errorf("%q is of the trusted VM, in:\n%s", w, &x.stdout)
+				}
+			}
+		})
+	}
+	t.Run("repeats", func(t *testing.T) { repeats(t, o) })
+	t.Run("hostile", func(t *testing.T) { hostile(t, o) })
+}
+
+// repeats: the same image, snapshot and command give the same bytes and the same Meta-Data, and what is known is not asked
+// again.
+func repeats(t *testing.T, o inspect.Options) {
+	var outputs, exports []string
+	for range 2 {
+		o.MetaData = &metadata.Store{Path: filepath.Join(t.TempDir(), "metadata.db")}
+		for warm := range 2 {
+			x, res, err := run(o, "ps aux; uptime")
+			if err != nil {
+				t.Fatal(err)
+			}
+			outputs = append(outputs, x.stdout.String()+x.stderr.String())
+			if warm == 1 && (res.Stats.Asked != 0 || res.Stats.Learned != 0) {
+				t.Errorf("a warm run asked about %d instructions and learned %d", res.Stats.Asked, res.Stats.Learned)
+			}
+		}
+		keys, err := o.MetaData.Keys()
+		if err != nil || len(keys) != 1 {
+			t.Fatalf("keys %v, %v", keys, err)
+		}
+		set, err := o.MetaData.Load(keys[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := metadata.Encode(map[metadata.Key]*metadata.Set{keys[0]: set})
+		if err != nil {
+			t.Fatal(err)
+		}
+		exports = append(exports, string(b))
+	}
+	for _, s := range outputs[1:] {
+		if s != outputs[0] {
+			t.Errorf("outputs differ:\n%s\n%s", outputs[0], s)
+		}
+	}
+	if exports[0] != exports[1] {
+		t.Error("Meta-Data differs")
+	}
+}
+
+// hostile: whatever is in the snapshot, there is an answer or a clear error in bounded time.
+func hostile(t *testing.T, o inspect.Options) {
+	snap, err := formats.Open(o.Snapshot, formats.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer snap.Close()
+	var original bytes.Buffer
+	if err := snapshots.Copy(snap, nil, func(p []byte, pa uint64, _, _ bool) error {
+		original.Write(make([]byte, int(pa)-original.Len()))
+		original.Write(p)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	k, err := linux.Identify(snap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pointers := findPointers(original.Bytes(), k.PageOffset)
+	if len(pointers) < 10000 {
+		t.Fatalf("only %d words of the snapshot are pointers", len(pointers))
+	}
+	path := filepath.Join(t.TempDir(), "hostile.raw")
+	o.Budget = 1_000_000_000
+	commands := []string{"ps aux", "lsmod", "ss -tln", "cat /proc/[0-9]*/maps", "ip addr", "lsof -nP"}
+	for i := range *mutations {
+		r := rand.New(rand.NewPCG(*seed, uint64(i)))
+		b := bytes.Clone(original.Bytes())
+		what := mutate(b, pointers, r)
+		if r.IntN(8) == 0 {
+			b = b[:r.IntN(len(b))]
+			what += ", truncated"
+		}
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		command := commands[i%len(commands)]
+		start := time.Now()
+		_, res, err := run(o, command)
+		var end *session.EndError
+		switch {
+		case err == nil:
+			t.Logf("%d: %s, %s: exit code %d in %v", i, what, command, res.ExitCode, time.Since(start))
+		case errors.As(err, &end):
+			t.Errorf("%d: %s, %s: the trusted VM ended: %v", i, what, command, err)
+		case errors.Is(err, slowbridge.ErrFinding), errors.Is(err, session.ErrBudget), errors.Is(err, linux.ErrNotFound),
+			errors.As(err, new(*inspect.NoImageError)):
+			t.Logf("%d: %s, %s: %.120s in %v", i, what, command, err.Error(), time.Since(start))
+		default:
+			t.Errorf("%d: %s, %s: an error of no known kind: %v", i, what, command, err)
+		}
+		if d := time.Since(start); d > 5*time.Minute {
+			t.Errorf("%d: %s, %s: took %v", i, what, command, d)
+		}
+	}
+}
+
+// findPointers returns the offsets of words that point into the direct map.
+func findPointers(b []byte, base uint64) []int {
+	var p []int
+	for i := 0; i+8 <= len(b); i += 8 {
+		if v := binary.LittleEndian.Uint64(b[i:]); v-base < uint64(len(b)) && v != base {
+			p = append(p, i)
+		}
+	}
+	return p
+}
+
+// mutate changes some hundred pointers.
+func mutate(b []byte, pointers []int, r *rand.Rand) string {
+	n := 100 + r.IntN(2000)
+	kind := r.IntN(5)
+	for range n {
+		at := pointers[r.IntN(len(pointers))]
+		v := binary.LittleEndian.Uint64(b[at:])
+		switch kind {
+		case 0:
+			v ^= 1 << r.IntN(64)
+		case 1:
+			v = binary.LittleEndian.Uint64(b[pointers[r.IntN(len(pointers))]:])
+		case 2: // a loop
+			v = v&^0xfff | uint64(at)&0xfff
+		case 3:
+			v = 0
+		default:
+			v = r.Uint64()
+		}
+		binary.LittleEndian.PutUint64(b[at:], v)
+	}
+	return fmt.Sprintf("%d pointers changed (kind %d)", n, kind)
+}
