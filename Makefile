@@ -8,7 +8,7 @@ PACKAGES := qemu-system-x86 qemu-utils debootstrap e2fsprogs busybox-static cpio
 	bochs nasm binutils gzip xz-utils shellcheck protobuf-compiler
 
 .DEFAULT_GOAL := build
-.PHONY: build setup test test-unit test-boot test-image test-cpu test-legacy test-crossview test-rootkit bench demo lint check fmt fuzz clean
+.PHONY: build setup test test-unit test-boot test-image test-inspect test-cpu test-legacy test-crossview test-rootkit bench demo lint check fmt fuzz clean
 
 include testdata/guests.mk
 include testdata/snapshots.mk
@@ -28,7 +28,7 @@ setup:
 	fi
 
 # test is everything that CI runs: the guests first, since even fast tests look into their kernels.
-test: setup guests test-unit test-boot test-image
+test: setup guests test-unit test-boot test-image test-inspect
 
 test-unit:
 	GUESTS=$(abspath $(GUESTS)) UNTRUSTED=$(abspath $(UNTRUSTED)) $(GO) test ./...
@@ -41,6 +41,11 @@ test-boot: setup build guests
 KERNELS ?= cloud-6.1
 test-image: setup guests
 	$(GO) test -tags boot -timeout 60m -count=1 ./core/image/imagetest -guests $(abspath $(GUESTS)) -kernels $(KERNELS)
+
+# test-inspect runs tools against a snapshot that it makes, and against MUTATIONS hostile versions of it; about two minutes.
+MUTATIONS ?= 10
+test-inspect: setup guests
+	$(GO) test -tags boot -timeout 60m -count=1 ./core/inspect/inspecttest -guests $(abspath $(GUESTS)) -mutations $(MUTATIONS)
 
 # test-cpu compares the CPU with the host's over CASES generated programs and prints coverage by opcode.
 CASES ?= 20000000
