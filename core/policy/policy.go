@@ -34,6 +34,10 @@ type Scope struct {
 	Files []string
 	// FileArgument is the number of the argument that Files is about, from 0.
 	FileArgument int
+	// Paths restricts the scope to calls of which one argument is one of these paths, as the tool writes them. Empty: any.
+	Paths []string
+	// PathArgument is the number of the argument that Paths is about, from 0.
+	PathArgument int
 	// Roots are the globals that are redirected.
 	Roots []Root
 	// FreezeClock says that the time-stamp counter reads as it did in the snapshot.

@@ -63,7 +63,7 @@ type Bridge struct {
 	aliases     []cpu.Alias
 	frozen      bool
 	tsc         uint64
-	text        [][2]uint64
+	code        [][2]uint64 // what may be executed
 	modules     modules
 
 	// What is known, and what this run adds.
@@ -210,7 +210,7 @@ func (b *Bridge) findText() {
 		lo, ok1 := b.symbols.Address(pair[0])
 		hi, ok2 := b.symbols.Address(pair[1])
 		if ok1 && ok2 {
-			b.text = append(b.text, [2]uint64{lo, hi})
+			b.code = append(b.code, [2]uint64{lo, hi})
 		}
 	}
 }
@@ -218,7 +218,7 @@ func (b *Bridge) findText() {
 // branch lets a branch whose target came from the snapshot lead to the entry of a function of the trusted kernel or of its
 // modules only.
 func (b *Bridge) branch(site, target uint64) (uint64, error) {
-	for _, t := range b.text {
+	for _, t := range b.code {
 		if target < t[0] || target >= t[1] {
 			continue
 		}

@@ -52,8 +52,8 @@ func (b *Bridge) moduleBase(name string) uint64 {
 	return base
 }
 
-// code reads the bytes of an instruction.
-func (b *Bridge) code(rip uint64, in *isa.Inst) []byte {
+// bytes reads the bytes of an instruction.
+func (b *Bridge) bytes(rip uint64, in *isa.Inst) []byte {
 	code := make([]byte, in.Len)
 	return code[:b.machine.CPU().ReadLinear(rip, code)]
 }
@@ -147,7 +147,7 @@ func (b *Bridge) MetaData() (*metadata.Set, error) {
 		}
 		site := sites[o.RIP]
 		if site == nil {
-			code := b.code(o.RIP, o.Inst)
+			code := b.bytes(o.RIP, o.Inst)
 			site = &metadata.Site{Location: b.location(o.RIP), Bytes: code, Bits: uint8(b.bits()), Category: policy.Neutral}
 			sites[o.RIP] = site
 		}
@@ -239,7 +239,7 @@ func planKey(scope int, rip uint64, context []cpu.Frame) string {
 
 // plan answers the CPU: from Meta-Data, or else by asking the handlers.
 func (b *Bridge) plan(t cpu.Touch) (cpu.Plan, error) {
-	code := b.code(t.RIP, t.Inst)
+	code := b.bytes(t.RIP, t.Inst)
 	id := b.scopeIDs[t.Scope]
 	if p, ok := b.known.Scope(id).Site(b.location(t.RIP), code).Plan(b.frames(t.Context)); ok {
 		return b.apply(&t, p)
@@ -297,7 +297,7 @@ func (b *Bridge) apply(t *cpu.Touch, p policy.Plan) (cpu.Plan, error) {
 	if p.Frozen != nil {
 		c.Frozen, c.Value = true, *p.Frozen
 	}
-	_, index := b.operands(t.RIP, t.Inst, b.code(t.RIP, t.Inst), t.Operands)
+	_, index := b.operands(t.RIP, t.Inst, b.bytes(t.RIP, t.Inst), t.Operands)
 	for i, r := range p.Routes {
 		if i < len(index) && r == policy.Local {
 			c.Local[index[i]] = true

@@ -10,6 +10,7 @@ import (
 	"github.com/hybridbridge/emu/core/policy"
 	"github.com/hybridbridge/emu/cpu"
 	"github.com/hybridbridge/emu/cpu/isa"
+	"github.com/hybridbridge/emu/taint"
 )
 
 // entry is the way into the kernel: what a system call's number and arguments are.
@@ -121,12 +122,11 @@ func (b *Bridge) enter() error {
 	if nr < uint64(len(b.entry.calls)) {
 		name = b.entry.calls[nr]
 	}
-	scope := b.choose(name, func(argument int) string {
-		if argument >= len(b.entry.args) {
-			return ""
+	scope := b.choose(name, func(argument int) (v uint64) {
+		if argument < len(b.entry.args) {
+			v, _ = b.localWord(regs + b.entry.args[argument])
 		}
-		fd, _ := b.localWord(regs + b.entry.args[argument])
-		return b.fileKind(fd & 0xffffffff)
+		return v
 	})
 	key := scopeKey{syscall: name}
 	if scope != nil {
@@ -153,19 +153,30 @@ func (b *Bridge) enter() error {
 	return nil
 }
 
-// choose finds the scope of a system call, nil if there is none. kind says what one of its arguments is, as a descriptor.
-func (b *Bridge) choose(name string, kind func(argument int) string) *policy.Scope {
+// choose finds the scope of a system call with these arguments, nil if there is none.
+func (b *Bridge) choose(name string, argument func(int) uint64) *policy.Scope {
 	for i := range b.policy.Scopes {
 		s := &b.policy.Scopes[i]
-		if slices.Contains(s.Syscalls, name) && (len(s.Files) == 0 || slices.Contains(s.Files, kind(s.FileArgument))) {
-			return s
+		switch {
+		case !slices.Contains(s.Syscalls, name),
+			len(s.Files) > 0 && !slices.Contains(s.Files, b.fileKind(argument(s.FileArgument)&0xffffffff)),
+			len(s.Paths) > 0 && !slices.Contains(s.Paths, b.text(argument(s.PathArgument))):
+			continue
 		}
+		return s
 	}
 	return nil
 }
 
+// text reads a string of the trusted VM, of at most 255 bytes.
+func (b *Bridge) text(la uint64) string {
+	var p [255]byte
+	text, _, _ := strings.Cut(string(p[:b.machine.CPU().ReadLinear(la, p[:])]), "\x00")
+	return text
+}
+
 // fileKind returns the filesystem type of a descriptor of the current process, "chr:MAJOR:MINOR" for a character device,
-// "socket:FAMILY" for a socket, or "".
+// "socket:FAMILY" for a socket, or "", which a file of the snapshot is too.
 func (b *Bridge) fileKind(fd uint64) string {
 	f := &b.files
 	var at uint64
@@ -188,6 +199,9 @@ func (b *Bridge) fileKind(fd uint64) string {
 	}
 	at = follow(at + f.fd)
 	file := follow(at + fd*b.types.word)
+	if pa, ok := b.machine.CPU().TranslateLinear(file + f.inode); ok && b.mem.shadow.Get(pa, int(b.types.word)) != taint.Clean {
+		return ""
+	}
 	inode := follow(file + f.inode)
 	if mode, _ := b.localWord(inode + f.mode); ok && mode&0xf000 == 0x2000 { // S_IFCHR
 		dev, _ := b.localWord(inode + f.device)
@@ -199,9 +213,7 @@ func (b *Bridge) fileKind(fd uint64) string {
 	if !ok {
 		return ""
 	}
-	var text [32]byte
-	n := b.machine.CPU().ReadLinear(name, text[:])
-	fs, _, _ := strings.Cut(string(text[:n]), "\x00")
+	fs := b.text(name)
 	if fs != "sockfs" {
 		return fs
 	}

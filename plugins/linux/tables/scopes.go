@@ -29,6 +29,11 @@ func scopes(bits int) []policy.Scope {
 		{Name: "procfs", Syscalls: fileCalls, Files: []string{"proc"}, Roots: proc, FreezeClock: true},
 		{Name: "procfs-sendfile", Syscalls: []string{"sendfile", "sendfile64"}, Files: []string{"proc"}, FileArgument: 1, Roots: proc, FreezeClock: true},
 		{Name: "sysfs", Syscalls: fileCalls, Files: []string{"sysfs"}, Roots: proc, FreezeClock: true},
+		{
+			// Names of users belong to the machine: these files are read out of the snapshot's page cache.
+			Name: "accounts", Syscalls: []string{"openat"}, PathArgument: 1, Paths: []string{"/etc/passwd", "/etc/group"},
+			Roots: slices.Concat(proc, mounts),
+		},
 		{Name: "path", Syscalls: pathCalls, Roots: slices.Concat(processes, timeOfDay, sysctl, printk, network)},
 		{Name: "statfs", Syscalls: []string{"statfs", "statfs64"}, Roots: slices.Concat(proc, mounts)},
 		{Name: "getpid", Syscalls: []string{"getpid"}, Roots: processes},
