@@ -16,6 +16,7 @@ import (
 	"github.com/hybridbridge/emu/core/image"
 	"github.com/hybridbridge/emu/core/inspect"
 	"github.com/hybridbridge/emu/core/metadata"
+	"github.com/hybridbridge/emu/core/policy/host"
 	"github.com/hybridbridge/emu/core/session"
 )
 
@@ -27,9 +28,9 @@ const (
 
 // inspectFlags are those of emu inspect and of its short form.
 type inspectFlags struct {
-	snapshot, accel, trace, stats, meta string
-	budget                              uint64
-	console                             bool
+	snapshot, accel, trace, stats, meta, plugins string
+	budget                                       uint64
+	console                                      bool
 }
 
 func (i *inspectFlags) add(f *pflag.FlagSet) {
@@ -39,6 +40,7 @@ func (i *inspectFlags) add(f *pflag.FlagSet) {
 	f.Lookup("stats").NoOptDefVal = "text"
 	f.StringVar(&i.trace, "trace", "", "write the tool's system calls and their scopes to this file")
 	f.StringVar(&i.meta, "meta", "", "file of the Meta-Data, or none (default: emu/metadata.db below $XDG_DATA_HOME)")
+	addPluginsFlag(f, &i.plugins)
 	f.Uint64Var(&i.budget, "budget", 0, "instructions that the tool may take (default: the policy's)")
 	f.BoolVar(&i.console, "console", false, "show the trusted kernel's console on standard error")
 }
@@ -82,10 +84,11 @@ func runInspect(c *cobra.Command, flags *inspectFlags, logger func() (hclog.Logg
 	if err != nil {
 		return err
 	}
-	policies, err := openPolicies(log)
+	policies, err := openPolicies(flags.plugins, log)
 	if err != nil {
-		return err
+		return &codedError{exitInspect, err}
 	}
+	defer policies.Close()
 	progress, done := statusLine(c.ErrOrStderr())
 	quiet := func() { done(); done = func() {} }
 	defer func() { quiet() }()
@@ -117,7 +120,7 @@ func runInspect(c *cobra.Command, flags *inspectFlags, logger func() (hclog.Logg
 	res, err := inspect.Run(c.Context(), o)
 	quiet()
 	if flags.stats != "" {
-		printInspectStats(c.ErrOrStderr(), flags.stats, &res)
+		printInspectStats(c.ErrOrStderr(), flags.stats, &inspectStats{res.Stats, policies.Stats()})
 	}
 	var signal signalError
 	switch {
@@ -139,8 +142,13 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-func printInspectStats(w io.Writer, form string, res *inspect.Result) {
-	s := &res.Stats
+// inspectStats is what a run took, and what of that its policies took.
+type inspectStats struct {
+	inspect.Stats
+	Plugins []host.Stat
+}
+
+func printInspectStats(w io.Writer, form string, s *inspectStats) {
 	if form == "json" {
 		_ = json.NewEncoder(w).Encode(s)
 		return
@@ -153,5 +161,10 @@ func printInspectStats(w io.Writer, form string, res *inspect.Result) {
 	fmt.Fprintf(w, "redirected    %d accesses, %d pages of the snapshot\n", s.Redirection.Routed, s.Pages)
 	fmt.Fprintf(w, "policy        handlers asked about %d of %d instructions, %d calls elided, %d locks set free, %d branches checked\n",
 		s.Asked, s.Redirection.Plans, s.Redirection.Elided, s.Redirection.Locks, s.Redirection.Branches)
+	for _, p := range s.Plugins {
+		if p.Start > 0 {
+			fmt.Fprintf(w, "plugin        %s: started in %v, %d calls about %d sites took %v\n", p.Plugin, round(p.Start), p.Calls, p.Sites, round(p.Time))
+		}
+	}
 	fmt.Fprintf(w, "Meta-Data     %d instructions learned, %d conflicts\n", s.Learned, s.Conflicts)
 }

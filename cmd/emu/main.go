@@ -136,6 +136,6 @@ func newRoot() *cobra.Command {
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(newRunCommand(logger), newDisasmCommand(), newSnapshotCommand(), newImageCommand(), newMetaCommand(),
-		newExplainCommand(), newInspectCommand(logger))
+		newExplainCommand(), newInspectCommand(logger), newPolicyCommand(logger))
 	return root
 }

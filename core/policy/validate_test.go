@@ -1,0 +1,31 @@
+package policy
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestValidate(t *testing.T) {
+	roots := []Root{{Symbol: "modules"}}
+	for want, p := range map[string]Policy{
+		"":        {Scopes: []Scope{{Name: "a", Syscalls: []string{"read"}, Roots: roots}}, Local: []string{"kmem_cache_*"}},
+		"no name": {Scopes: []Scope{{Syscalls: []string{"read"}, Roots: roots}}},
+		"there twice": {Scopes: []Scope{
+			{Name: "a", Syscalls: []string{"read"}, Roots: roots}, {Name: "a", Syscalls: []string{"read"}, Roots: roots},
+		}},
+		"no system calls":   {Scopes: []Scope{{Name: "a", Roots: roots}}},
+		"redirects nothing": {Scopes: []Scope{{Name: "a", Syscalls: []string{"read"}}}},
+		"is no symbol":      {Local: []string{"a b"}},
+		"overflow": {Scopes: []Scope{{
+			Name: "a", Syscalls: []string{"read"}, Roots: []Root{{Symbol: "x", Offset: 1 << 63, Size: 1 << 63}},
+		}}},
+		"argument 6":    {Elided: []Elision{{Function: "kfree", Argument: 6}}},
+		"size 0":        {Locks: []Lock{{Function: "mutex_lock"}}},
+		"side is empty": {Substitutes: []Substitute{{Local: "current_task"}}},
+	} {
+		err := p.Validate()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+}

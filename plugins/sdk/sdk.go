@@ -1,0 +1,69 @@
+package sdk
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc"
+
+	"github.com/hybridbridge/emu/core/policy"
+	"github.com/hybridbridge/emu/core/policy/protocol"
+)
+
+// orphanCheck is how often a program looks whether emu is still there.
+const orphanCheck = 2 * time.Second
+
+// ServeHandler is the whole main function of a handler. It calls f once for each site and context, from several
+// goroutines; the zero Plan leaves a site as it is. A panic ends the program, and emu's run with the panic's message. It
+// returns when emu ends the program; started by anybody else, it says so and exits.
+func ServeHandler(f func(policy.Site) policy.Plan) { serve(nil, handler(f)) }
+
+// ServePolicy is the whole main function of a kernel policy. It calls f once for each run, with the kernel of the snapshot.
+// A panic ends the program, and emu's run with the panic's message. It returns when emu ends the program; started by anybody
+// else, it says so and exits.
+func ServePolicy(f func(policy.Kernel) policy.Policy) { serve(kernel(f), nil) }
+
+// Logger returns a logger whose messages appear in emu's log, by their level. It is safe for concurrent use.
+func Logger() hclog.Logger {
+	return hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: os.Stderr, JSONFormat: true})
+}
+
+type kernel func(policy.Kernel) policy.Policy
+
+// Describe calls the function.
+func (f kernel) Describe(_ context.Context, k policy.Kernel) (policy.Policy, error) { return f(k), nil }
+
+type handler func(policy.Site) policy.Plan
+
+// Plan calls the function for each site, until nobody waits for the answer any more.
+func (f handler) Plan(ctx context.Context, sites []policy.Site) ([]policy.Plan, error) {
+	plans := make([]policy.Plan, len(sites))
+	for i := range sites {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		plans[i] = f(sites[i])
+	}
+	return plans, nil
+}
+
+func serve(k protocol.KernelPolicy, h protocol.Handler) {
+	go exitWithParent(os.Getppid())
+	plugin.Serve(&plugin.ServeConfig{
+		HandshakeConfig: protocol.Handshake(), VersionedPlugins: protocol.Plugins(k, h), Logger: Logger(),
+		GRPCServer: func(o []grpc.ServerOption) *grpc.Server {
+			return grpc.NewServer(append(o, grpc.MaxRecvMsgSize(protocol.MaxMessage))...)
+		},
+	})
+}
+
+// exitWithParent ends the program when emu is gone: an emu that was killed could not end it.
+func exitWithParent(parent int) {
+	for os.Getppid() == parent {
+		time.Sleep(orphanCheck)
+	}
+	os.Exit(1)
+}
