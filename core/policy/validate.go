@@ -65,7 +65,10 @@ func (p *Policy) Validate() error {
 		}
 	}
 	for _, s := range p.Substitutes {
-		pattern("substitute", s.Local)
+		// A part of a global has the syntax of Field: its symbol comes first.
+		symbol, _, _ := strings.Cut(s.Local, ":")
+		symbol, _, _ = strings.Cut(symbol, "+")
+		pattern("substitute", symbol)
 		for _, f := range s.Functions {
 			pattern("substitute "+s.Local, f)
 		}

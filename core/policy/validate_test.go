@@ -8,7 +8,7 @@ import (
 func TestValidate(t *testing.T) {
 	roots := []Root{{Symbol: "modules"}}
 	for want, p := range map[string]Policy{
-		"":        {Scopes: []Scope{{Name: "a", Syscalls: []string{"read"}, Roots: roots}}, Local: []string{"kmem_cache_*"}},
+		"":        {Scopes: []Scope{{Name: "a", Syscalls: []string{"read"}, Roots: roots}}, Local: []string{"kmem_cache_*"}, Substitutes: []Substitute{{Local: "pcpu_hot:pcpu_hot.current_task", Snapshot: "init_task"}}},
 		"no name": {Scopes: []Scope{{Syscalls: []string{"read"}, Roots: roots}}},
 		"there twice": {Scopes: []Scope{
 			{Name: "a", Syscalls: []string{"read"}, Roots: roots}, {Name: "a", Syscalls: []string{"read"}, Roots: roots},
