@@ -32,17 +32,27 @@ func merge(all []statement) (policy.Policy, error) {
 			if !ok {
 				i = len(out.Scopes)
 				index[scope.Name] = i
-				out.Scopes = append(out.Scopes, policy.Scope{Name: scope.Name, Files: scope.Files, FileArgument: scope.FileArgument})
+				out.Scopes = append(out.Scopes, policy.Scope{
+					Name: scope.Name, Files: scope.Files, FileArgument: scope.FileArgument, Paths: scope.Paths, PathArgument: scope.PathArgument,
+				})
 			}
 			into := &out.Scopes[i]
 			switch {
 			case into.FileArgument != scope.FileArgument:
 				return out, wrong(s.plugin, fmt.Errorf("scope %q: files are argument %d, but another plugin says argument %d",
 					scope.Name, scope.FileArgument, into.FileArgument))
+			case into.PathArgument != scope.PathArgument:
+				return out, wrong(s.plugin, fmt.Errorf("scope %q: paths are argument %d, but another plugin says argument %d",
+					scope.Name, scope.PathArgument, into.PathArgument))
 			case len(into.Files) == 0 || len(scope.Files) == 0:
 				into.Files = nil // any
 			default:
 				into.Files = union(into.Files, scope.Files)
+			}
+			if len(into.Paths) == 0 || len(scope.Paths) == 0 {
+				into.Paths = nil // any
+			} else {
+				into.Paths = union(into.Paths, scope.Paths)
 			}
 			into.Syscalls = union(into.Syscalls, scope.Syscalls)
 		}

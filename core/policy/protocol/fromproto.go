@@ -63,7 +63,7 @@ func policyFromProto(m *policypb.Policy) policy.Policy {
 func scopeFromProto(m *policypb.Scope) policy.Scope {
 	s := policy.Scope{
 		Name: m.GetName(), Syscalls: m.GetSyscalls(), Files: m.GetFiles(), FileArgument: int(m.GetFileArgument()),
-		FreezeClock: m.GetFreezeClock(),
+		FreezeClock: m.GetFreezeClock(), Paths: m.GetPaths(), PathArgument: int(m.GetPathArgument()),
 	}
 	for _, r := range m.GetRoots() {
 		s.Roots = append(s.Roots, policy.Root{Symbol: r.GetSymbol(), Offset: r.GetOffset(), Size: r.GetSize(), PerCPU: r.GetPerCpu()})

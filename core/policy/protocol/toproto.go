@@ -39,6 +39,7 @@ func policyToProto(p *policy.Policy) *policypb.Policy {
 func scopeToProto(s *policy.Scope) *policypb.Scope {
 	m := &policypb.Scope{
 		Name: s.Name, Syscalls: s.Syscalls, Files: s.Files, FileArgument: int64(s.FileArgument), FreezeClock: s.FreezeClock,
+		Paths: s.Paths, PathArgument: int64(s.PathArgument),
 	}
 	for _, r := range s.Roots {
 		m.Roots = append(m.Roots, &policypb.Root{Symbol: r.Symbol, Offset: r.Offset, Size: r.Size, PerCpu: r.PerCPU})

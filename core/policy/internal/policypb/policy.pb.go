@@ -406,6 +406,8 @@ type Scope struct {
 	FileArgument  int64                  `protobuf:"varint,4,opt,name=file_argument,json=fileArgument,proto3" json:"file_argument,omitempty"`
 	Roots         []*Root                `protobuf:"bytes,5,rep,name=roots,proto3" json:"roots,omitempty"`
 	FreezeClock   bool                   `protobuf:"varint,6,opt,name=freeze_clock,json=freezeClock,proto3" json:"freeze_clock,omitempty"`
+	Paths         []string               `protobuf:"bytes,7,rep,name=paths,proto3" json:"paths,omitempty"`
+	PathArgument  int64                  `protobuf:"varint,8,opt,name=path_argument,json=pathArgument,proto3" json:"path_argument,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -480,6 +482,20 @@ func (x *Scope) GetFreezeClock() bool {
 		return x.FreezeClock
 	}
 	return false
+}
+
+func (x *Scope) GetPaths() []string {
+	if x != nil {
+		return x.Paths
+	}
+	return nil
+}
+
+func (x *Scope) GetPathArgument() int64 {
+	if x != nil {
+		return x.PathArgument
+	}
+	return 0
 }
 
 type Root struct {
@@ -1212,14 +1228,16 @@ const file_policy_proto_rawDesc = "" +
 	"\vsubstitutes\x18\x05 \x03(\v2\x16.emu.policy.SubstituteR\vsubstitutes\x12+\n" +
 	"\aaliases\x18\x06 \x03(\v2\x11.emu.policy.AliasR\aaliases\x12\x16\n" +
 	"\x06clocks\x18\a \x03(\tR\x06clocks\x12\x16\n" +
-	"\x06budget\x18\b \x01(\x04R\x06budget\"\xbd\x01\n" +
+	"\x06budget\x18\b \x01(\x04R\x06budget\"\xf8\x01\n" +
 	"\x05Scope\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bsyscalls\x18\x02 \x03(\tR\bsyscalls\x12\x14\n" +
 	"\x05files\x18\x03 \x03(\tR\x05files\x12#\n" +
 	"\rfile_argument\x18\x04 \x01(\x03R\ffileArgument\x12&\n" +
 	"\x05roots\x18\x05 \x03(\v2\x10.emu.policy.RootR\x05roots\x12!\n" +
-	"\ffreeze_clock\x18\x06 \x01(\bR\vfreezeClock\"c\n" +
+	"\ffreeze_clock\x18\x06 \x01(\bR\vfreezeClock\x12\x14\n" +
+	"\x05paths\x18\a \x03(\tR\x05paths\x12#\n" +
+	"\rpath_argument\x18\b \x01(\x03R\fpathArgument\"c\n" +
 	"\x04Root\x12\x16\n" +
 	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x12\n" +
