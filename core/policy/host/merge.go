@@ -1,7 +1,6 @@
 package host
 
 import (
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -106,7 +105,7 @@ func validate(p *policy.Policy, merged []policy.Scope, index map[string]int) err
 }
 
 func wrong(p *Plugin, err error) error {
-	return &Error{Plugin: p.Name, Path: p.Path, Err: errors.Join(fmt.Errorf("%w:", ErrNonsense), err)}
+	return &Error{Plugin: p.Name, Path: p.Path, Err: fmt.Errorf("%w:\n%w", ErrNonsense, err)}
 }
 
 func scopeNames(scopes []policy.Scope) string {
