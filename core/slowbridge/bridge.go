@@ -1,6 +1,7 @@
 package slowbridge
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -71,6 +72,7 @@ type Bridge struct {
 	scopeIDs    []metadata.ScopeID
 	planned     map[string]policy.Plan
 	asked       int
+	failed      error // of the handlers
 	textBase    uint64
 	moduleBases map[string]uint64
 	locations   map[uint64]metadata.Location // of return addresses
@@ -255,8 +257,8 @@ func (b *Bridge) Outcome(o machine.Outcome) (handled bool, err error) {
 				b.machine.CPU().State().CR2, b.path())
 		}
 	case machine.Redirection:
-		if b.mem.err != nil {
-			return false, b.mem.err
+		if err := cmp.Or(b.failed, b.mem.err); err != nil {
+			return false, err
 		}
 		return false, fmt.Errorf("%w: %s, in %s", ErrFinding, o.Detail, b.path())
 	}

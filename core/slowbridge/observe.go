@@ -260,6 +260,7 @@ func (b *Bridge) plan(t cpu.Touch) (cpu.Plan, error) {
 	}
 	plans, err := b.plans([]policy.Site{site})
 	if err != nil {
+		b.failed = err // the policy's fault, not the snapshot's
 		return cpu.Plan{}, err
 	}
 	b.asked++
