@@ -2,11 +2,10 @@
 package main
 
 import (
-	"github.com/hybridbridge/emu/core/policy"
 	"github.com/hybridbridge/emu/plugins/linux/tables"
 	"github.com/hybridbridge/emu/plugins/sdk"
 )
 
 func main() {
-	sdk.ServePolicy(func(k policy.Kernel) policy.Policy { return tables.Policy(k.Bits) })
+	sdk.ServePolicy(tables.Policy)
 }

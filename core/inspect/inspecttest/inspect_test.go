@@ -39,7 +39,7 @@ var (
 type builtIn struct{}
 
 func (builtIn) Policy(_ context.Context, k policy.Kernel) (policy.Policy, error) {
-	return tables.Policy(k.Bits), nil
+	return tables.Policy(k), nil
 }
 
 func (builtIn) Plans(_ context.Context, s []policy.Site) ([]policy.Plan, error) {

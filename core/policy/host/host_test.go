@@ -104,7 +104,7 @@ func TestLinux(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want, err := merge([]statement{{policy: tables.Policy(bits)}})
+		want, err := merge([]statement{{policy: tables.Policy(k)}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -85,9 +85,9 @@ var self = []string{
 var lookups = []string{"set_root", "path_init"}
 
 var substitutes = []policy.Substitute{
-	{Functions: lookups, Scopes: []string{"statfs", "accounts"}, Local: "current_task", PerCPU: true, Snapshot: "init_pid_ns:pid_namespace.child_reaper"},
+	{Functions: lookups, Scopes: lookupScopes, Local: "current_task", PerCPU: true, Snapshot: "init_pid_ns:pid_namespace.child_reaper"},
 	{
-		Functions: lookups, Scopes: []string{"statfs", "accounts"}, Local: "pcpu_hot:pcpu_hot.current_task", PerCPU: true,
+		Functions: lookups, Scopes: lookupScopes, Local: "pcpu_hot:pcpu_hot.current_task", PerCPU: true,
 		Snapshot: "init_pid_ns:pid_namespace.child_reaper",
 	},
 	{Functions: self, Local: "current_task", PerCPU: true, Snapshot: "init_pid_ns:pid_namespace.child_reaper"},

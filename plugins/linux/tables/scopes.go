@@ -23,7 +23,10 @@ var socketCalls = []string{
 	"socketcall",
 }
 
-func scopes(bits int) []policy.Scope {
+// lookupScopes look paths up in the snapshot.
+var lookupScopes = []string{"accounts", "statfs"}
+
+func scopes() []policy.Scope {
 	proc := slices.Concat(processes, cpus, timekeeping, statistics, memory, modules, devices, network, netlink, names, cgroups, sysctl, kernelMisc)
 	return []policy.Scope{
 		{Name: "procfs", Syscalls: fileCalls, Files: []string{"proc"}, Roots: proc, FreezeClock: true},
