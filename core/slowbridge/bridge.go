@@ -1,7 +1,6 @@
 package slowbridge
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -257,8 +256,11 @@ func (b *Bridge) Outcome(o machine.Outcome) (handled bool, err error) {
 				b.machine.CPU().State().CR2, b.path())
 		}
 	case machine.Redirection:
-		if err := cmp.Or(b.failed, b.mem.err); err != nil {
-			return false, err
+		switch {
+		case b.failed != nil:
+			return false, b.failed
+		case b.mem.err != nil:
+			return false, b.mem.err
 		}
 		return false, fmt.Errorf("%w: %s, in %s", ErrFinding, o.Detail, b.path())
 	}
