@@ -2,11 +2,14 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
+	"github.com/hybridbridge/emu/core/policy"
 	"github.com/hybridbridge/emu/core/policy/host"
+	"github.com/hybridbridge/emu/core/policy/protocol"
 )
 
 func newPolicyCommand(logger func() (hclog.Logger, error)) *cobra.Command {
@@ -14,20 +17,17 @@ func newPolicyCommand(logger func() (hclog.Logger, error)) *cobra.Command {
 		Use:   "policy",
 		Short: "List, check and measure the policies: the programs that decide what a tool sees of a snapshot",
 	}
-	c.AddCommand(newPolicyLsCommand(logger), newPolicyManifestCommand())
+	c.AddCommand(newPolicyLsCommand(logger), newPolicyCheckCommand(logger), newPolicyBenchCommand(logger), newPolicyManifestCommand())
 	return c
 }
 
-func newPolicyLsCommand(logger func() (hclog.Logger, error)) *cobra.Command {
+// hostFlags adds --plugins and --json to a command and makes it run f with the policies.
+func hostFlags(c *cobra.Command, logger func() (hclog.Logger, error), f func(c *cobra.Command, h *host.Host, asJSON bool) error) {
 	var dir string
 	var asJSON bool
-	c := &cobra.Command{
-		Use:   "ls",
-		Short: "List the policies of a directory",
-		Args:  cobra.NoArgs,
-	}
 	addPluginsFlag(c.Flags(), &dir)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Args = cobra.NoArgs
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		log, err := logger()
 		if err != nil {
@@ -38,9 +38,16 @@ func newPolicyLsCommand(logger func() (hclog.Logger, error)) *cobra.Command {
 			return err
 		}
 		defer h.Close()
+		return f(c, h, asJSON)
+	}
+}
+
+func newPolicyLsCommand(logger func() (hclog.Logger, error)) *cobra.Command {
+	c := &cobra.Command{Use: "ls", Short: "List the policies of a directory"}
+	hostFlags(c, logger, func(c *cobra.Command, h *host.Host, asJSON bool) error {
 		w := c.OutOrStdout()
 		if asJSON {
-			m := host.Manifest{}
+			var m host.Manifest
 			for _, p := range h.Plugins() {
 				m.Plugins = append(m.Plugins, p.Entry)
 			}
@@ -55,7 +62,113 @@ func newPolicyLsCommand(logger func() (hclog.Logger, error)) *cobra.Command {
 			fmt.Fprintf(w, "%-20s %-8s %-5s %.12s\n", p.Name, p.Kind, p.Category, p.SHA256)
 		}
 		return nil
+	})
+	return c
+}
+
+// checkedPlugin is what emu policy check says about a plugin.
+type checkedPlugin struct {
+	Name  string `json:"name"`
+	Error string `json:"error,omitempty"`
+}
+
+func newPolicyCheckCommand(logger func() (hclog.Logger, error)) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "Start all policies, ask them about samples, and judge their answers",
+		Long: `Start every policy of a directory, ask it about a sample, and judge the answer. What the kernel policies say together is printed by
+scope. The exit code is 1 if something is wrong.`,
 	}
+	hostFlags(c, logger, func(c *cobra.Command, h *host.Host, asJSON bool) error {
+		findings, merged, err := h.Check(c.Context())
+		checked, failed := make([]checkedPlugin, len(findings)), 0
+		for i, f := range findings {
+			checked[i].Name = f.Plugin.Name
+			if f.Err != nil {
+				checked[i].Error = f.Err.Error()
+				failed++
+			}
+		}
+		w := c.OutOrStdout()
+		if asJSON {
+			if err := printJSON(w, struct {
+				Plugins []checkedPlugin       `json:"plugins"`
+				Merged  map[int]policy.Policy `json:"merged"`
+			}{checked, merged}); err != nil {
+				return err
+			}
+		} else {
+			for _, p := range checked {
+				if p.Error == "" {
+					p.Error = "ok"
+				}
+				fmt.Fprintf(w, "%-20s %s\n", p.Name, p.Error)
+			}
+			for _, bits := range []int{64, 32} {
+				p, ok := merged[bits]
+				if !ok {
+					continue
+				}
+				fmt.Fprintf(w, "\n%d bits: %d local subtrees, %d elided calls, %d locks, %d scopes:\n", bits, len(p.Local), len(p.Elided), len(p.Locks), len(p.Scopes))
+				for _, s := range p.Scopes {
+					fmt.Fprintf(w, "  %-18s %3d roots, %2d system calls, files: %v\n", s.Name, len(s.Roots), len(s.Syscalls), s.Files)
+				}
+			}
+		}
+		switch {
+		case failed > 0:
+			return fmt.Errorf("%d of %d policies in %s are broken", failed, len(findings), h.Dir())
+		case err != nil:
+			return err
+		}
+		return nil
+	})
+	return c
+}
+
+// measured is what emu policy bench says about a plugin and a size of batches.
+type measured struct {
+	Name    string  `json:"name"`
+	StartMS float64 `json:"start_ms"`
+	Batch   int     `json:"batch"`
+	Calls   int     `json:"calls"`
+	CallUS  float64 `json:"call_us"`
+	EachUS  float64 `json:"each_us"`
+}
+
+func newPolicyBenchCommand(logger func() (hclog.Logger, error)) *cobra.Command {
+	var least time.Duration
+	c := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure how long policies take to start and to answer",
+	}
+	hostFlags(c, logger, func(c *cobra.Command, h *host.Host, asJSON bool) error {
+		var all []measured
+		for _, p := range h.Plugins() {
+			batches := []int{1, 16, 256, 4096}
+			if p.Kind == protocol.Kernel {
+				batches = batches[:1]
+			}
+			for _, n := range batches {
+				s, err := p.Bench(c.Context(), n, least)
+				if err != nil {
+					return err
+				}
+				us := float64(s.Time.Microseconds()) / float64(s.Calls)
+				all = append(all, measured{p.Name, float64(p.Stat().Start.Microseconds()) / 1000, n, s.Calls, us, us / float64(n)})
+			}
+		}
+		w := c.OutOrStdout()
+		if asJSON {
+			return printJSON(w, all)
+		}
+		fmt.Fprintf(w, "%-20s %9s %6s %8s %12s %10s\n", "", "start ms", "batch", "calls", "us a call", "us a site")
+		for _, m := range all {
+			fmt.Fprintf(w, "%-20s %9.1f %6d %8d %12.1f %10.2f\n", m.Name, m.StartMS, m.Batch, m.Calls, m.CallUS, m.EachUS)
+		}
+		return nil
+	})
+	c.Flags().DurationVar(&least, "time", 500*time.Millisecond, "how long to ask each policy, for each size of batches")
 	return c
 }
 
