@@ -18,7 +18,7 @@ type statement struct {
 
 // merge makes one policy of several. A scope with system calls is a definition; scopes are in the order of their first
 // definition, and definitions of one name are united. A scope without system calls extends the definitions of its name with
-// roots, files, and a frozen clock. Of budgets, the largest counts; of all other lists, what was not there yet is appended.
+// roots, files, paths, and a frozen clock. Of budgets, the largest counts; of all other lists, what was not there yet is appended.
 // An error names the plugin whose statement is wrong.
 func merge(all []statement) (policy.Policy, error) {
 	var out policy.Policy
@@ -67,6 +67,9 @@ func merge(all []statement) (policy.Policy, error) {
 			into := &out.Scopes[i]
 			if len(scope.Syscalls) == 0 && len(into.Files) > 0 {
 				into.Files = union(into.Files, scope.Files)
+			}
+			if len(scope.Syscalls) == 0 && len(into.Paths) > 0 {
+				into.Paths = union(into.Paths, scope.Paths)
 			}
 			into.Roots = union(into.Roots, scope.Roots)
 			into.FreezeClock = into.FreezeClock || scope.FreezeClock
