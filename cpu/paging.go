@@ -480,11 +480,17 @@ func (c *CPU) stackFault(u *uop) {
 		if u.Seg >= isa.FS {
 			off += c.seg[u.Seg].Base
 		}
-		extent := uint64(4096)
+		reached := c.exc.cr2-off < 4096
 		if stack {
-			extent = 16 // the stack itself may lie as near
+			// The stack may lie as near: POP reads it first, the others the operand.
+			last := uint64(u.OpSize) - 1
+			if u.Op == isa.POP {
+				reached = c.canonical(c.r[isa.RSP]) && c.canonical(c.r[isa.RSP]+last)
+			} else {
+				reached = !c.canonical(off) || !c.canonical(off+last)
+			}
 		}
-		if c.exc.cr2-off < extent {
+		if reached {
 			if u.Seg == isa.SS {
 				c.exc.vector = VectorSS
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/hybridbridge/emu/core/image"
+	"github.com/hybridbridge/emu/core/inspect"
 	"github.com/hybridbridge/emu/snapshots"
 	"github.com/hybridbridge/emu/snapshots/formats"
 	"github.com/hybridbridge/emu/snapshots/linux"
@@ -74,12 +77,15 @@ type hexNumber uint64
 func (n hexNumber) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%#x", uint64(n)), nil }
 
 type snapshotInfo struct {
-	File        string         `json:"file"`
-	Format      string         `json:"format"`
-	Size        uint64         `json:"memory_bytes"`
-	Ranges      []rangeInfo    `json:"ranges"`
-	CPUs        []cpuInfo      `json:"cpus"`
-	Kernel      *kernelInfo    `json:"kernel"`
+	File   string      `json:"file"`
+	Format string      `json:"format"`
+	Size   uint64      `json:"memory_bytes"`
+	Ranges []rangeInfo `json:"ranges"`
+	CPUs   []cpuInfo   `json:"cpus"`
+	Kernel *kernelInfo `json:"kernel"`
+	// Image is the trusted image that fits; if there is none, BuildImage is the command that makes it.
+	Image       string         `json:"image,omitempty"`
+	BuildImage  string         `json:"build_image,omitempty"`
 	KernelError string         `json:"kernel_error,omitempty"`
 	Notes       map[string]int `json:"notes,omitempty"`
 }
@@ -157,6 +163,23 @@ func newSnapshotInfo(path string, s snapshots.Snapshot, k *linux.Kernel, kerr er
 	return i
 }
 
+// findImage looks for the trusted image of the kernel.
+func (i *snapshotInfo) findImage(k *linux.Kernel) error {
+	store, err := image.DefaultStore()
+	if err != nil {
+		return err
+	}
+	switch found, err := store.Find(image.Identity{Banner: k.Banner, BTFHash: k.BTFHash}); {
+	case err == nil:
+		i.Image = found.ID
+	case errors.Is(err, image.ErrNotFound):
+		i.BuildImage = inspect.BuildCommand(k)
+	default:
+		return err
+	}
+	return nil
+}
+
 // maxShown bounds the ranges that are listed for people.
 const maxShown = 20
 
@@ -204,6 +227,11 @@ func (i *snapshotInfo) print(w io.Writer) {
 	if k.CPUsOnline > 0 {
 		fmt.Fprintf(w, "CPUs online  %d\n", k.CPUsOnline)
 	}
+	if i.Image != "" {
+		fmt.Fprintf(w, "image        %s\n", i.Image)
+	} else if i.BuildImage != "" {
+		fmt.Fprintf(w, "image        none; this makes it: %s\n", i.BuildImage)
+	}
 	for _, m := range k.Warnings {
 		fmt.Fprintf(w, "warning      %s\n", m)
 	}
@@ -229,6 +257,11 @@ func newSnapshotInfoCommand() *cobra.Command {
 		}
 		defer s.Close()
 		i := newSnapshotInfo(args[0], s, k, err)
+		if k != nil {
+			if err := i.findImage(k); err != nil {
+				return err
+			}
+		}
 		if asJSON {
 			e := json.NewEncoder(c.OutOrStdout())
 			e.SetIndent("", "  ")

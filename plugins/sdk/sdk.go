@@ -3,6 +3,7 @@ package sdk
 import (
 	"context"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -28,8 +29,15 @@ func ServePolicy(f func(policy.Kernel) policy.Policy) { serve(kernel(f), nil) }
 
 // Logger returns a logger whose messages appear in emu's log, by their level. It is safe for concurrent use.
 func Logger() hclog.Logger {
-	return hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: os.Stderr, JSONFormat: true})
+	return hclog.New(&hclog.LoggerOptions{Level: hclog.Trace, Output: stderr{}, JSONFormat: true})
 }
+
+// stderr is the standard error with which the program was started: go-plugin replaces os.Stderr by a pipe of which the end is
+// lost when the program crashes.
+type stderr struct{}
+
+// Write implements io.Writer.
+func (stderr) Write(b []byte) (int, error) { return syscall.Write(syscall.Stderr, b) }
 
 type kernel func(policy.Kernel) policy.Policy
 

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -220,6 +221,70 @@ func TestChecksum(t *testing.T) {
 	if _, err := os.Stat(mark); err == nil {
 		t.Error("it was started")
 	}
+}
+
+// What a plugin logs is in emu's log by its level; a crash is an error, and not in the log as well.
+func TestLog(t *testing.T) {
+	for name, want := range map[string]string{"logs": "[ERROR] emu.logs: the cat is on the keyboard: paws=4", "panics": ""} {
+		var out bytes.Buffer
+		log := hclog.New(&hclog.LoggerOptions{Name: "emu", Level: hclog.Warn, Output: &out})
+		h, err := Open(directory(t, map[string]string{"R": name}, map[string]string{name: "broken"}), log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.Plans(t.Context(), []policy.Site{site(policy.Redirectable)}); (err != nil) != (name == "panics") {
+			t.Errorf("%v", err)
+		}
+		h.Close()
+		if got := out.String(); !strings.Contains(got, want) || strings.Count(got, "\n") != min(len(want), 1) {
+			t.Errorf("%s: logged %q", name, got)
+		}
+	}
+}
+
+// Programs end with emu, also if it has no time to end them.
+func TestOrphan(t *testing.T) {
+	// The child is this test, which starts a program, says its process number, and waits to be killed.
+	const child = "EMU_TEST_ORPHAN"
+	if dir := os.Getenv(child); dir != "" {
+		h := open(t, dir)
+		if _, err := h.Plans(t.Context(), []policy.Site{site(policy.Redirectable)}); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range h.Plugins() {
+			if p.cmd != nil {
+				fmt.Printf("started %d\n", p.cmd.Process.Pid)
+			}
+		}
+		time.Sleep(time.Minute)
+	}
+	cmd := exec.Command(os.Args[0], "-test.run", "^TestOrphan$")
+	cmd.Env = append(os.Environ(), child+"="+directory(t, nil, nil))
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	_, err = fmt.Fscanf(out, "started %d\n", &pid)
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for since := time.Now(); !gone(pid); time.Sleep(50 * time.Millisecond) {
+		if time.Since(since) > 10*time.Second {
+			t.Fatalf("process %d is still there", pid)
+		}
+	}
+}
+
+// gone reports whether a process has ended; nobody may have waited for it yet.
+func gone(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err != nil || bytes.Contains(b, []byte(") Z "))
 }
 
 // An end that the caller wants is no fault of the plugin's.

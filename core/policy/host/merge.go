@@ -1,7 +1,6 @@
 package host
 
 import (
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -18,7 +17,7 @@ type statement struct {
 
 // merge makes one policy of several. A scope with system calls is a definition; scopes are in the order of their first
 // definition, and definitions of one name are united. A scope without system calls extends the definitions of its name with
-// roots, files, paths, and a frozen clock. Of budgets, the largest counts; of all other lists, what was not there yet is appended.
+// roots, files, paths and a frozen clock. Of budgets, the largest counts; of all other lists, what was not there yet is appended.
 // An error names the plugin whose statement is wrong.
 func merge(all []statement) (policy.Policy, error) {
 	var out policy.Policy
@@ -109,7 +108,7 @@ func validate(p *policy.Policy, merged []policy.Scope, index map[string]int) err
 }
 
 func wrong(p *Plugin, err error) error {
-	return &Error{Plugin: p.Name, Path: p.Path, Err: errors.Join(fmt.Errorf("%w:", ErrNonsense), err)}
+	return &Error{Plugin: p.Name, Path: p.Path, Err: fmt.Errorf("%w:\n%w", ErrNonsense, err)}
 }
 
 func scopeNames(scopes []policy.Scope) string {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"slices"
 	"sync"
@@ -69,7 +70,7 @@ type Plugin struct {
 	client *plugin.Client
 	impl   any
 	broken error
-	words  *lastWords
+	words  *output
 	stat   Stat
 }
 
@@ -93,13 +94,14 @@ func (p *Plugin) start() error {
 	if err != nil {
 		return err
 	}
-	p.words = &lastWords{}
+	p.words = &output{log: p.log}
 	p.cmd = exec.Command(p.Path)
 	p.client = plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig: protocol.Handshake(), VersionedPlugins: protocol.Plugins(nil, nil),
 		Cmd: p.cmd, SecureConfig: &plugin.SecureConfig{Checksum: sum, Hash: sha256.New()},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC}, AutoMTLS: true,
-		StartTimeout: p.deadline, Stderr: p.words, Logger: p.log,
+		// Without a logger, go-plugin leaves what the program writes to us; its own parser panics if a message is no string.
+		StartTimeout: p.deadline, Stderr: p.words, SyncStderr: p.words, Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Off, Output: io.Discard}),
 	})
 	connection, err := p.client.Client()
 	switch {
@@ -128,11 +130,7 @@ func (p *Plugin) end(grace time.Duration) {
 	}
 	if p.cmd.Process != nil {
 		// An error says that it is gone already.
-		kill := func() { _ = p.cmd.Process.Kill() }
-		if grace == 0 {
-			kill()
-		}
-		defer time.AfterFunc(grace, kill).Stop()
+		defer time.AfterFunc(grace, func() { _ = p.cmd.Process.Kill() }).Stop()
 	}
 	p.client.Kill()
 }
@@ -183,7 +181,7 @@ func (p *Plugin) ask(ctx context.Context, n int, f func(context.Context) error) 
 	case errors.Is(err, ErrNonsense):
 	case errors.As(err, &enum):
 		err = fmt.Errorf("%w: %w", ErrNonsense, err)
-	case limited.Err() != nil:
+	case limited.Err() != nil, code == codes.DeadlineExceeded:
 		p.end(0)
 		err = fmt.Errorf("%w: %v are over%s", ErrHang, p.deadline, p.words)
 	case code == codes.Unavailable, p.client.Exited():

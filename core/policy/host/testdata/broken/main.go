@@ -56,6 +56,9 @@ func plan(name string) (p policy.Plan) {
 		p.Routes = make([]policy.Route, 5)
 	case "enums":
 		p.Writes = 77
+	case "logs":
+		sdk.Logger().Error("the cat is on the keyboard", "paws", 4)
+		fmt.Fprintln(os.Stderr, `{"@message": 4, "@level": {}}`)
 	case "freezes":
 		p.Frozen = new(uint64)
 	}
