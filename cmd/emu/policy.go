@@ -42,24 +42,52 @@ func hostFlags(c *cobra.Command, logger func() (hclog.Logger, error), f func(c *
 	}
 }
 
+// listedPlugin is what emu policy ls says about a plugin.
+type listedPlugin struct {
+	host.Entry
+	// Error says what is wrong with the file; empty if it has the checksum.
+	Error string `json:"error,omitempty"`
+}
+
 func newPolicyLsCommand(logger func() (hclog.Logger, error)) *cobra.Command {
-	c := &cobra.Command{Use: "ls", Short: "List the policies of a directory"}
+	c := &cobra.Command{
+		Use:   "ls",
+		Short: "List the policies of a directory",
+		Long: `List the policies of a directory: name, kind, category, the beginning of the checksum in the manifest, and whether the program
+has it. No program is started: "emu policy check" does that. The exit code is 1 if a program is missing or is another one.`,
+	}
 	hostFlags(c, logger, func(c *cobra.Command, h *host.Host, asJSON bool) error {
+		var all []listedPlugin
+		wrong := 0
+		for _, p := range h.Plugins() {
+			l := listedPlugin{Entry: p.Entry}
+			if err := l.Verify(h.Dir()); err != nil {
+				l.Error = err.Error()
+				wrong++
+			}
+			all = append(all, l)
+		}
 		w := c.OutOrStdout()
 		if asJSON {
-			var m host.Manifest
-			for _, p := range h.Plugins() {
-				m.Plugins = append(m.Plugins, p.Entry)
+			if err := printJSON(w, struct {
+				Directory string         `json:"directory"`
+				Protocol  int            `json:"protocol"`
+				Digest    string         `json:"digest"`
+				Plugins   []listedPlugin `json:"plugins"`
+			}{h.Dir(), protocol.Version, h.Digest(), all}); err != nil {
+				return err
 			}
-			return printJSON(w, struct {
-				Directory string `json:"directory"`
-				Digest    string `json:"digest"`
-				host.Manifest
-			}{h.Dir(), h.Digest(), m})
+		} else {
+			fmt.Fprintf(w, "%s  protocol %d  digest %.12s\n", h.Dir(), protocol.Version, h.Digest())
+			for _, l := range all {
+				if l.Error == "" {
+					l.Error = "ok"
+				}
+				fmt.Fprintf(w, "%-20s %-8s %-5s %.12s  %s\n", l.Name, l.Kind, l.Category, l.SHA256, l.Error)
+			}
 		}
-		fmt.Fprintf(w, "%s  digest %.12s\n", h.Dir(), h.Digest())
-		for _, p := range h.Plugins() {
-			fmt.Fprintf(w, "%-20s %-8s %-5s %.12s\n", p.Name, p.Kind, p.Category, p.SHA256)
+		if wrong > 0 {
+			return fmt.Errorf("%d of %d policies in %s are not those of the manifest", wrong, len(all), h.Dir())
 		}
 		return nil
 	})

@@ -33,7 +33,8 @@ func TestPolicy(t *testing.T) {
 		cmd.Env = append(cmd.Env, pluginsVariable+"="+dir)
 		return finished(t, cmd)
 	}
-	if r := inDir("ls"); r.code != 0 || !strings.Contains(r.stdout, "semiredirectable     handler  Semi") || strings.Count(r.stdout, "\n") != 9 {
+	if r := inDir("ls"); r.code != 0 || !strings.Contains(r.stdout, "semiredirectable     handler  Semi") || strings.Count(r.stdout, "\n") != 9 ||
+		strings.Count(r.stdout, "  ok\n") != 8 || !strings.Contains(r.stdout, "protocol 1") {
 		t.Errorf("ls: %+v", r)
 	}
 	if r := inDir("check"); r.code != 0 || strings.Count(r.stdout, " ok\n") != 8 || !strings.Contains(r.stdout, "procfs") || r.stderr != "" {
@@ -58,7 +59,17 @@ func TestPolicy(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Close()
-	r := inDir("check", "--json")
+	r := inDir("ls", "--json")
+	var listed struct{ Plugins []listedPlugin }
+	if r.code != exitError || json.Unmarshal([]byte(r.stdout), &listed) != nil || !strings.Contains(r.stderr, "1 of 8 policies") {
+		t.Errorf("ls: %+v", r)
+	}
+	for _, p := range listed.Plugins {
+		if strings.Contains(p.Error, "checksum") != (p.Name == "neutral") {
+			t.Errorf("%+v", p)
+		}
+	}
+	r = inDir("check", "--json")
 	var checked struct{ Plugins []checkedPlugin }
 	if r.code != exitError || json.Unmarshal([]byte(r.stdout), &checked) != nil || !strings.Contains(r.stderr, "1 of 8 policies") {
 		t.Errorf("check: %+v", r)

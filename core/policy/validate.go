@@ -3,12 +3,13 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // Validate reports all that is wrong with p in itself, whatever the kernel: scopes without a name, of the same name or
-// without system calls or effect, malformed symbols, arguments beyond the sixth, locks without a size. It returns nil or an error
-// that joins one line for each fault.
+// without system calls or effect, malformed symbols and fields, arguments that are not among the first six, files and paths
+// without a name, locks without a size. It returns nil or an error that joins one line for each fault.
 func (p *Policy) Validate() error {
 	var errs []error
 	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -20,6 +21,14 @@ func (p *Policy) Validate() error {
 	argument := func(where string, n int) {
 		if n < 0 || n > 5 {
 			fault("%s: argument %d is not in 0 to 5", where, n)
+		}
+	}
+	// A field begins with its symbol; what follows needs the kernel's types to be judged.
+	field := func(where, f string) {
+		symbol, _, _ := strings.Cut(f, ":")
+		symbol, _, _ = strings.Cut(symbol, "+")
+		if !validName(symbol) {
+			fault("%s: %q does not begin with a symbol", where, f)
 		}
 	}
 	seen := map[string]bool{}
@@ -43,6 +52,14 @@ func (p *Policy) Validate() error {
 				fault("%s: %q is no system call", where, call)
 			}
 		}
+		argument(where+": files", s.FileArgument)
+		argument(where+": paths", s.PathArgument)
+		if slices.Contains(s.Files, "") {
+			fault("%s: a file is \"\", which is what every file without a kind is", where)
+		}
+		if slices.Contains(s.Paths, "") {
+			fault("%s: a path is empty", where)
+		}
 		for _, r := range s.Roots {
 			pattern(where, r.Symbol)
 			if r.Offset+r.Size < r.Offset {
@@ -63,18 +80,25 @@ func (p *Policy) Validate() error {
 		if l.Size == 0 || l.Size > 4096 {
 			fault("lock %s: size %d is not in 1 to 4096", l.Function, l.Size)
 		}
+		if l.Offset+l.Size < l.Offset {
+			fault("lock %s: offset %#x and size %#x overflow", l.Function, l.Offset, l.Size)
+		}
 	}
 	for _, s := range p.Substitutes {
-		// A part of a global has the syntax of Field: its symbol comes first.
-		symbol, _, _ := strings.Cut(s.Local, ":")
-		symbol, _, _ = strings.Cut(symbol, "+")
-		pattern("substitute", symbol)
+		field("substitute", s.Local)
 		for _, f := range s.Functions {
 			pattern("substitute "+s.Local, f)
 		}
-		if s.Snapshot == "" {
-			fault("substitute %s: the snapshot's side is empty", s.Local)
+		field("substitute "+s.Local+": the snapshot's side", s.Snapshot)
+	}
+	for _, a := range p.Aliases {
+		field("alias", string(a.Field))
+		for _, f := range a.Functions {
+			pattern("alias "+string(a.Field), f)
 		}
+	}
+	for _, c := range p.Clocks {
+		field("clock", string(c))
 	}
 	return errors.Join(errs...)
 }

@@ -19,9 +19,18 @@ func TestValidate(t *testing.T) {
 		"overflow": {Scopes: []Scope{{
 			Name: "a", Syscalls: []string{"read"}, Roots: []Root{{Symbol: "x", Offset: 1 << 63, Size: 1 << 63}},
 		}}},
-		"argument 6":    {Elided: []Elision{{Function: "kfree", Argument: 6}}},
-		"size 0":        {Locks: []Lock{{Function: "mutex_lock"}}},
-		"side is empty": {Substitutes: []Substitute{{Local: "current_task"}}},
+		"files: argument -1": {Scopes: []Scope{{Name: "a", Syscalls: []string{"read"}, Roots: roots, FileArgument: -1}}},
+		"paths: argument 6":  {Scopes: []Scope{{Name: "a", Syscalls: []string{"open"}, Roots: roots, PathArgument: 6}}},
+		"a file is":          {Scopes: []Scope{{Name: "a", Syscalls: []string{"read"}, Roots: roots, Files: []string{"proc", ""}}}},
+		"a path is empty":    {Scopes: []Scope{{Name: "a", Syscalls: []string{"open"}, Roots: roots, Paths: []string{""}}}},
+		"argument 6":         {Elided: []Elision{{Function: "kfree", Argument: 6}}},
+		"size 0":             {Locks: []Lock{{Function: "mutex_lock"}}},
+		"lock f: offset":     {Locks: []Lock{{Function: "f", Offset: 1<<64 - 1, Size: 1}}},
+		`substitute: ""`:     {Substitutes: []Substitute{{Snapshot: "init_task"}}},
+		`side: ""`:           {Substitutes: []Substitute{{Local: "current_task"}}},
+		`alias: "->kn"`:      {Aliases: []Alias{{Field: "->kn", Functions: []string{"f"}}}},
+		`alias a: "b c"`:     {Aliases: []Alias{{Field: "a", Functions: []string{"b c"}}}},
+		`clock: "1:tk"`:      {Clocks: []Field{"1:tk"}},
 	} {
 		err := p.Validate()
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {

@@ -188,6 +188,19 @@ func (m *Manifest) validate() error {
 	return nil
 }
 
+// Verify compares the program in a directory with its checksum, without starting it. The error wraps ErrChecksum if it is
+// another program, and is that of reading it otherwise.
+func (e *Entry) Verify(dir string) error {
+	sum, err := checksum(filepath.Join(dir, e.Name))
+	if err != nil {
+		return fmt.Errorf("plugin %s: %w", e.Name, err)
+	}
+	if !strings.EqualFold(sum, e.SHA256) {
+		return fmt.Errorf("plugin %s %w: it has %.12s, not %.12s", e.Name, ErrChecksum, sum, e.SHA256)
+	}
+	return nil
+}
+
 func checksum(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
