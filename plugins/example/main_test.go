@@ -12,7 +12,7 @@ import (
 // the same policy as a running program.
 func TestDescribe(t *testing.T) {
 	for _, bits := range []int{64, 32} {
-		own := tables.Policy(bits)
+		own := tables.Policy(policy.Kernel{Bits: bits})
 		for _, s := range describe(policy.Kernel{Bits: bits}).Scopes {
 			i := slices.IndexFunc(own.Scopes, func(o policy.Scope) bool { return o.Name == s.Name })
 			if i < 0 {
