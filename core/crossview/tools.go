@@ -72,7 +72,7 @@ var specs = map[string]Spec{
 	"uptime": {Rules: []Rule{drift(0.25, 0.2, average, -1, -2, -3)}},
 	"w":      {Rules: []Rule{in(`load average`, drift(0.25, 0.2, average, -1, -2, -3))}},
 	"ps-aux": {PID: re(`^\S+ (\d+) `), Rules: []Rule{
-		drift(0.3, 1, share, 2, 3), ofHarness(drift(0, 64, awaiting, 5)), drift(0, 1, moment, 8),
+		drift(0.3, 1, share, 2, 3), ofHarness(drift(0, 64, awaiting, 5)), ofHarness(ignored(awaiting, 7)), drift(0, 1, moment, 8),
 	}},
 	"ps-ef": {PID: re(`^\S+ (\d+) `), Rules: []Rule{drift(0.3, 1.5, share, 3), drift(0, 1, moment, 4)}},
 	"ps-threads": {PID: re(`^(\d+) `), Key: re(`^\d+ (\d+) `), Rules: []Rule{
