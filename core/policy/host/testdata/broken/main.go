@@ -34,7 +34,9 @@ func main() {
 	case "panics-policy":
 		sdk.ServePolicy(func(policy.Kernel) policy.Policy { panic("what kernel is this") })
 	case "bad-policy":
-		sdk.ServePolicy(func(policy.Kernel) policy.Policy { return policy.Policy{Locks: []policy.Lock{{Function: "mutex_lock"}}} })
+		sdk.ServePolicy(func(policy.Kernel) policy.Policy {
+			return policy.Policy{Locks: []policy.Lock{{Function: "mutex_lock"}}}
+		})
 	case "lost-extension":
 		sdk.ServePolicy(func(policy.Kernel) policy.Policy { return policy.Policy{Scopes: []policy.Scope{{Name: "nowhere"}}} })
 	default:
