@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/hybridbridge/emu/cpu/isa"
+	"github.com/hybridbridge/emu/cpu/vcpu"
 	"github.com/hybridbridge/emu/taint"
 )
 
@@ -106,13 +107,12 @@ type Scope struct {
 // Reasons is a set of reasons for a route, a bit each.
 type Reasons uint8
 
-// Reasons for routes: to the local machine the first five, to the other one the rest.
+// Reasons for routes: to the local machine the first four, to the other one the rest.
 const (
 	ByDefault Reasons = 1 << iota
 	ByUser
 	ByStack
 	BySubtree
-	ByPlan
 	ByTaint
 	ByRoot
 	BySubstitute
@@ -124,7 +124,7 @@ const (
 func (r Reasons) Local() bool { return r&local != 0 }
 
 // Other reports whether any of the routes led to the other machine.
-func (r Reasons) Other() bool { return r&^(local|ByPlan) != 0 }
+func (r Reasons) Other() bool { return r&^local != 0 }
 
 // Frame is a return address on the stack of a scope.
 type Frame struct {
@@ -178,6 +178,7 @@ type redirection struct {
 	routes  [4]route
 	nroutes int
 	rec     *record // of the block that runs
+	joined  bool    // the handler executes the conditional branch that follows too
 
 	stats RedirectStats
 }
@@ -198,12 +199,12 @@ type RedirectStats struct {
 
 // route sends a range of linear addresses elsewhere.
 type route struct {
-	lo, hi uint64 // the last address is hi-1
-	write  bool   // also for writes
-	read   bool
-	fixed  bool
-	drop   bool   // to the scratch page
-	to     uint64 // added to linear addresses for the other machine; if fixed, the physical address of lo
+	lo, hi      uint64 // the last address is hi-1
+	read, write bool   // of which accesses
+	operand     uint8  // as in Observation
+	fixed       bool
+	drop        bool   // to the scratch page
+	to          uint64 // added to linear addresses for the other machine; if fixed, the physical address of lo
 }
 
 // activeScope is a scope on a stack.
@@ -430,12 +431,32 @@ func (c *CPU) argument(n int) (uint64, taint.Mask) {
 	return c.r[r], c.track.regs.GPR[r]
 }
 
-// enterHook does what a hook says at the entry of its function. skipped says that the call is over.
+// hooked does what the hook of b says, at whose function the CPU stands. over says that b is not to run, done that Run must
+// return.
+func (c *CPU) hooked(b *block) (exit vcpu.Exit, over, done bool) {
+	skipped, err := c.enterHook(b.hook)
+	if err != nil {
+		return vcpu.Exit{Reason: vcpu.ExitRedirection, Address: c.rip, Detail: err.Error()}, true, true
+	}
+	if skipped {
+		c.icount++
+	}
+	return exit, skipped, false
+}
+
+// enterHook does what a hook says at the entry of its function. skipped says that the call is over. Outside scopes calls are
+// elided too: what a system call has left to do later, as RCU does, is not to be done to the other machine either.
 func (c *CPU) enterHook(h *Hook) (skipped bool, err error) {
 	r := c.redir
 	s := r.cur
 	v, m := c.argument(h.Argument)
 	points := m != 0 && v >= r.User
+	if s == nil {
+		if h.Kind != HookElide || !points {
+			return false, nil
+		}
+		return c.elide(h)
+	}
 	switch h.Kind {
 	case HookLocal:
 		if s.blind == 0 {
@@ -492,13 +513,4 @@ func (c *CPU) elide(h *Hook) (skipped bool, err error) {
 		c.returnedTo(r.cur)
 	}
 	return true, nil
-}
-
-// elideLate does what a hook says outside scopes: what a system call has left to do later, as RCU does, is not to be done
-// to the other machine either.
-func (c *CPU) elideLate(h *Hook) (skipped bool, err error) {
-	if v, m := c.argument(h.Argument); h.Kind != HookElide || m == 0 || v < c.redir.User {
-		return false, nil
-	}
-	return c.elide(h)
 }

@@ -69,8 +69,7 @@ func TestRedirectedOperands(t *testing.T) {
 		"48894810" + // mov [rax+16], rcx: into the private copy
 		"488b1425 08e10000" + // mov rdx, [atList+8]: untainted, local
 		"48891c25 00080000" + // mov [0x800], rbx: to user space
-		"4801c8" + // add rax, rcx
-		"488b742010f4") // never reached: the HLT comes first in run
+		"90")
 	b.wantReg(isa.RBX, 0x77)
 	b.wantReg(isa.RCX, 0x77)
 	b.wantReg(isa.RDX, 0x10ca1)
@@ -225,6 +224,28 @@ func TestPlans(t *testing.T) {
 			}
 			b.run(touch)
 			b.wantReg(isa.RBX, c.want)
+		})
+	}
+	t.Run("an elided comparison leaves its branch", func(t *testing.T) {
+		b := newRedirectRig(t)
+		b.r.Plan = func(at Touch) (Plan, error) { return Plan{Elide: at.RIP != atCode}, nil }
+		// xor ecx, ecx sets ZF, cmp [rax+8], 1 would clear it; je over mov ecx, 9.
+		b.run(loadRoot + "31c9" + "4883780801" + "7405" + "b909000000")
+		b.wantReg(isa.RCX, 0)
+	})
+	for _, c := range []struct{ name, code string }{
+		{"destination local, source the other's", loadRoot + "4889c6" + "488d7840" + "48a5"},    // movsq from [rax] to [rax+0x40]
+		{"destination local, source local", loadRoot + "48c7c6 00f00000" + "488d7840" + "48a5"}, // from 0xf000
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newRedirectRig(t)
+			b.put64(other+atList, 0x1234)
+			b.put64(0xf000, 0x1234)
+			b.r.Plan = func(at Touch) (Plan, error) { return Plan{Local: [2]bool{false, at.Inst.Op == isa.MOVS}}, nil }
+			b.run(c.code)
+			if local, there := b.get64(atList+0x40), b.get64(other+atList+0x40); local != 0x1234 || there != 0 {
+				t.Errorf("local memory has %#x, the other machine %#x", local, there)
+			}
 		})
 	}
 	b := newRedirectRig(t)

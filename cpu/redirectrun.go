@@ -54,20 +54,13 @@ func (c *CPU) runScoped(b *block, limit uint64) (exit vcpu.Exit, done bool) {
 		return c.runBlock(b, limit)
 	}
 	if b.hook != nil {
-		skipped, err := c.enterHook(b.hook)
-		if err != nil {
-			return vcpu.Exit{Reason: vcpu.ExitRedirection, Address: c.rip, Detail: err.Error()}, true
-		}
-		if skipped {
-			c.icount++
-			return exit, false
+		if exit, over, done := c.hooked(b); over {
+			return exit, done
 		}
 	}
 	n := uint64(len(b.ops))
 	base := c.rip
-	c.branches[c.branch&(branchCount-1)] = base
-	c.branch++
-	c.r[isa.RegRIP] = base
+	c.enter(base)
 	part := min(n, limit, c.until-c.icount)
 	whole := part == n
 	steps := b.steps
@@ -97,6 +90,7 @@ func (c *CPU) runScoped(b *block, limit uint64) (exit vcpu.Exit, done bool) {
 		case !whole && u.fused:
 			run = c.table[u.Op]
 		}
+		r.joined = whole && u.fused
 		if !c.scopedStep(s, u, b.kinds[i], run) {
 			c.icount += uint64(u.index)
 			r.stats.Instructions += uint64(u.index)
@@ -121,9 +115,7 @@ func (c *CPU) runScoped(b *block, limit uint64) (exit vcpu.Exit, done bool) {
 		}
 	}
 	if c.tracking {
-		if t := c.track; func() bool { t.blocks++; return t.blocks%blocksPerLook == 0 }() && !t.regs.Tainted() {
-			c.stopTracking()
-		}
+		c.lookAtRegisters()
 	}
 	return exit, false
 }
@@ -139,6 +131,7 @@ func (c *CPU) scopedSingle(u *uop) bool {
 	case u.fused:
 		run = c.table[u.Op]
 	}
+	c.redir.joined = false
 	return c.scopedStep(c.redir.cur, u, kindOf(u), run)
 }
 
@@ -300,16 +293,13 @@ func (c *CPU) routed(s *activeScope, u *uop, rec *seen, run handler) (ok bool) {
 		switch {
 		case p.Elide:
 			r.nroutes = 0
+			if r.joined && c.f.condition(u.Cond) { // the branch that is fused with it is not elided
+				c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
+			}
 			return true
 		case p.Local[0] || p.Local[1]:
-			kept := 0
-			for i, rt := range r.routes[:r.nroutes] {
-				if !p.Local[i] {
-					r.routes[kept] = rt
-					kept++
-				}
-			}
-			if r.nroutes = kept; kept == 0 {
+			kept := slices.DeleteFunc(r.routes[:r.nroutes], func(rt route) bool { return p.Local[rt.operand] })
+			if r.nroutes = len(kept); r.nroutes == 0 {
 				return run(c, u)
 			}
 		case p.Discard:
@@ -409,7 +399,7 @@ func (c *CPU) scopedString(s *activeScope, u *uop, rec *seen, run handler) bool 
 		rec.operands[i] |= why
 		if why.Other() {
 			other = true
-			rt.read, rt.write = !write, write
+			rt.read, rt.write, rt.operand = !write, write, uint8(i)
 			r.routes[r.nroutes] = rt
 			r.nroutes++
 		}

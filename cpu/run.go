@@ -76,20 +76,13 @@ func (c *CPU) Run(deadline uint64) vcpu.Exit {
 func (c *CPU) runBlock(b *block, limit uint64) (exit vcpu.Exit, done bool) {
 	for {
 		if b.hook != nil && c.tracking && !c.InScope() {
-			skipped, err := c.elideLate(b.hook)
-			if err != nil {
-				return vcpu.Exit{Reason: vcpu.ExitRedirection, Address: c.rip, Detail: err.Error()}, true
-			}
-			if skipped {
-				c.icount++
-				return exit, false
+			if exit, over, done := c.hooked(b); over {
+				return exit, done
 			}
 		}
 		n := uint64(len(b.ops))
 		base := c.rip
-		c.branches[c.branch&(branchCount-1)] = base
-		c.branch++
-		c.r[isa.RegRIP] = base
+		c.enter(base)
 		if n > limit || n > c.until-c.icount || b.key&keyChecked == 0 {
 			part := min(n, limit, c.until-c.icount)
 			if c.mode != isa.Mode64 {
@@ -146,6 +139,13 @@ func (c *CPU) runBlock(b *block, limit uint64) (exit vcpu.Exit, done bool) {
 		}
 		b = nb
 	}
+}
+
+// enter notes that the block at RIP base is about to run.
+func (c *CPU) enter(base uint64) {
+	c.branches[c.branch&(branchCount-1)] = base
+	c.branch++
+	c.r[isa.RegRIP] = base
 }
 
 // runPart executes the first n instructions of b, which has more.

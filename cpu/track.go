@@ -174,11 +174,16 @@ func (c *CPU) executeTracked(b *block) *uop {
 			return u
 		}
 	}
+	c.lookAtRegisters()
+	return nil
+}
+
+// lookAtRegisters is called after each block, and now and then leaves tracking mode if no register is tainted.
+func (c *CPU) lookAtRegisters() {
 	t := c.track
 	if t.blocks++; t.blocks%blocksPerLook == 0 && !t.regs.Tainted() {
 		c.stopTracking()
 	}
-	return nil
 }
 
 // trackGeneral tracks any instruction by the rule of its row.

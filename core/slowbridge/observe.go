@@ -23,7 +23,6 @@ var reasons = [...]struct {
 	{cpu.ByUser, policy.Local, policy.ByUser},
 	{cpu.ByStack, policy.Local, policy.ByStack},
 	{cpu.BySubtree, policy.Local, policy.BySubtree},
-	{cpu.ByPlan, policy.Local, policy.ByHandler},
 	{cpu.ByTaint, policy.Snapshot, policy.ByTaint},
 	{cpu.ByRoot, policy.Snapshot, policy.ByRoot},
 	{cpu.BySubstitute, policy.Snapshot, policy.ByRoot},
