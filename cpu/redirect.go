@@ -188,13 +188,13 @@ type elidedCall struct{ function, argument uint64 }
 
 // RedirectStats counts what redirection did.
 type RedirectStats struct {
-	Scopes       uint64 // entered
-	Instructions uint64 // executed in scopes
-	Routed       uint64 // accesses by instructions of which an operand went to the other machine
-	Plans        uint64 // asked for
-	Elided       uint64 // calls
-	Locks        uint64 // set free
-	Branches     uint64 // with tainted targets
+	Scopes       uint64 `json:"scopes"`       // entered
+	Instructions uint64 `json:"instructions"` // executed in scopes
+	Routed       uint64 `json:"routed"`       // instructions of which an operand went to the other machine
+	Plans        uint64 `json:"plans"`        // asked for
+	Elided       uint64 `json:"elided"`       // calls
+	Locks        uint64 `json:"locks"`        // bytes of locks set free
+	Branches     uint64 `json:"branches"`     // with tainted targets
 }
 
 // route sends a range of linear addresses elsewhere.

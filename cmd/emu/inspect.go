@@ -1,7 +1,7 @@
 package main
 
 import (
-	"context"
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -80,13 +80,30 @@ func runInspect(c *cobra.Command, flags *inspectFlags, logger func() (hclog.Logg
 	if err != nil {
 		return err
 	}
+	code, err := inspectSnapshot(c, flags, log, args)
+	var signal signalError
+	switch {
+	case errors.As(err, &signal):
+		return &codedError{exitSignal + int(signal.signal), err}
+	case errors.Is(err, session.ErrBudget):
+		return &codedError{exitInspectBudget, err}
+	case err != nil:
+		return &codedError{exitInspect, err}
+	case code != 0:
+		return &codedError{code: code}
+	}
+	return nil
+}
+
+// inspectSnapshot returns the tool's exit code.
+func inspectSnapshot(c *cobra.Command, flags *inspectFlags, log hclog.Logger, args []string) (code int, err error) {
 	images, err := image.DefaultStore()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	policies, err := openPolicies(flags.plugins, log)
 	if err != nil {
-		return &codedError{exitInspect, err}
+		return 0, err
 	}
 	defer policies.Close()
 	progress, done := statusLine(c.ErrOrStderr())
@@ -102,7 +119,7 @@ func runInspect(c *cobra.Command, flags *inspectFlags, logger func() (hclog.Logg
 		o.MetaData = &metadata.Store{Path: flags.meta}
 		if flags.meta == "" {
 			if o.MetaData.Path, err = metadata.DefaultPath(); err != nil {
-				return err
+				return 0, err
 			}
 		}
 	}
@@ -112,30 +129,22 @@ func runInspect(c *cobra.Command, flags *inspectFlags, logger func() (hclog.Logg
 	if flags.trace != "" {
 		f, err := os.Create(flags.trace)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		defer func() { err = errors.Join(err, f.Close()) }()
-		o.Trace = f
+		w := bufio.NewWriter(f)
+		o.Trace = w
+		defer func() {
+			if e := errors.Join(w.Flush(), f.Close()); e != nil {
+				err = errors.Join(err, fmt.Errorf("--trace: %w", e))
+			}
+		}()
 	}
 	res, err := inspect.Run(c.Context(), o)
 	quiet()
 	if flags.stats != "" {
-		printInspectStats(c.ErrOrStderr(), flags.stats, &inspectStats{res.Stats, policies.Stats()})
+		printInspectStats(c.ErrOrStderr(), flags.stats, &inspectStats{res.Stats, len(res.Stats.Pages), policies.Stats()})
 	}
-	var signal signalError
-	switch {
-	case errors.As(err, &signal):
-		return &codedError{exitSignal + int(signal.signal), err}
-	case errors.Is(err, context.Canceled):
-		return err
-	case errors.Is(err, session.ErrBudget):
-		return &codedError{exitInspectBudget, err}
-	case err != nil:
-		return &codedError{exitInspect, err}
-	case res.ExitCode != 0:
-		return &codedError{code: res.ExitCode}
-	}
-	return nil
+	return res.ExitCode, err
 }
 
 type writerFunc func([]byte) (int, error)
@@ -145,7 +154,8 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 // inspectStats is what a run took, and what of that its policies took.
 type inspectStats struct {
 	inspect.Stats
-	Plugins []host.Stat
+	PagesRead int         `json:"snapshot_pages"`
+	Plugins   []host.Stat `json:"plugins"`
 }
 
 func printInspectStats(w io.Writer, form string, s *inspectStats) {
@@ -155,10 +165,10 @@ func printInspectStats(w io.Writer, form string, s *inspectStats) {
 	}
 	round := func(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }
 	t := &s.Times
-	fmt.Fprintf(w, "time          identify %v, image %v, restore %v, connect %v, run %v, learn %v\n",
-		round(t.Identify), round(t.Image), round(t.Restore), round(t.Connect), round(t.Run), round(t.Learn))
+	fmt.Fprintf(w, "time          identify %v, policy %v, image %v, restore %v, connect %v, run %v, learn %v\n",
+		round(t.Identify), round(t.Policy), round(t.Image), round(t.Restore), round(t.Connect), round(t.Run), round(t.Learn))
 	fmt.Fprintf(w, "instructions  %d, of them %d in %d scopes\n", s.Instructions, s.Redirection.Instructions, s.Redirection.Scopes)
-	fmt.Fprintf(w, "redirected    %d accesses, %d pages of the snapshot\n", s.Redirection.Routed, s.Pages)
+	fmt.Fprintf(w, "redirected    %d accesses, %d pages of the snapshot\n", s.Redirection.Routed, s.PagesRead)
 	fmt.Fprintf(w, "policy        handlers asked about %d of %d instructions, %d calls elided, %d locks set free, %d branches checked\n",
 		s.Asked, s.Redirection.Plans, s.Redirection.Elided, s.Redirection.Locks, s.Redirection.Branches)
 	for _, p := range s.Plugins {
@@ -166,5 +176,5 @@ func printInspectStats(w io.Writer, form string, s *inspectStats) {
 			fmt.Fprintf(w, "plugin        %s: started in %v, %d calls about %d sites took %v\n", p.Plugin, round(p.Start), p.Calls, p.Sites, round(p.Time))
 		}
 	}
-	fmt.Fprintf(w, "Meta-Data     %d instructions learned, %d conflicts\n", s.Learned, s.Conflicts)
+	fmt.Fprintf(w, "Meta-Data     %d instructions recorded, %d new conflicts\n", s.Recorded, s.Conflicts)
 }

@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -65,19 +66,28 @@ type Options struct {
 
 // Times are how long the parts of a run took.
 type Times struct {
-	Identify, Image, Restore, Connect, Run, Learn time.Duration
+	Identify time.Duration `json:"identify_ns"`
+	Policy   time.Duration `json:"policy_ns"`
+	Image    time.Duration `json:"image_ns"`
+	Restore  time.Duration `json:"restore_ns"`
+	Connect  time.Duration `json:"connect_ns"`
+	Run      time.Duration `json:"run_ns"`
+	Learn    time.Duration `json:"learn_ns"`
 }
 
 // Stats is what a run took.
 type Stats struct {
-	Times        Times
-	Instructions uint64 // executed in the trusted VM
-	Redirection  cpu.RedirectStats
-	Pages        int // of the snapshot that were read
-	Asked        int // instructions about which the handlers were asked
-	// Learned is how many instructions Meta-Data gained, and Conflicts how many were found to be decided in two ways in one
-	// execution context.
-	Learned, Conflicts int
+	Times        Times             `json:"times"`
+	Instructions uint64            `json:"instructions"` // executed in the trusted VM
+	Redirection  cpu.RedirectStats `json:"redirection"`
+	// Pages are the numbers of the snapshot's physical pages that were read.
+	Pages []uint64 `json:"-"`
+	// Asked is about how many instructions the handlers were asked.
+	Asked int `json:"asked"`
+	// Recorded is how many instructions, by scope, went into Meta-Data: 0 if the same run is there already. Conflicts is how
+	// many of them Meta-Data now has decided in two ways in one execution context, and had not before.
+	Recorded  int `json:"recorded"`
+	Conflicts int `json:"new_conflicts"`
 }
 
 // Result is the outcome of a tool that ran to its end.
@@ -142,7 +152,8 @@ type run struct {
 	memory *slowbridge.Memory
 	image  *image.Image
 	table  *symbols.Table
-	btf    []byte
+	types  *slowbridge.Types
+	policy policy.Policy
 	bridge *slowbridge.Bridge
 	known  *metadata.Set
 	sess   *session.Session
@@ -193,11 +204,16 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	if r.image.Agent != session.AgentVersion {
 		return res, &OldImageError{ID: r.image.ID, Command: BuildCommand(r.kernel)}
 	}
+	k := policy.Kernel{Banner: r.kernel.Banner, Release: r.kernel.Release, Bits: r.image.Bits}
+	if r.policy, err = o.Policies.Policy(ctx, k); err != nil {
+		return res, err
+	}
+	r.stats.Times.Policy = r.lap()
 	if r.table, err = r.symbols(); err != nil {
 		return res, err
 	}
-	if r.btf, err = os.ReadFile(r.image.BTFPath()); err != nil {
-		return res, fmt.Errorf("trusted image %s: %w", r.image.ID, err)
+	if r.types, err = r.btf(); err != nil {
+		return res, err
 	}
 	place := Place(r.kernel)
 	if place.Modules, err = r.modules(snap); err != nil {
@@ -210,12 +226,8 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	r.stats.Times.Image = r.lap()
 
 	o.Progress("restoring the trusted VM")
-	budget := o.Budget
-	if budget == 0 {
-		budget = DefaultBudget
-	}
 	r.sess, err = session.Open(state, session.Config{
-		Budget: budget, Console: o.Console, Log: o.Log,
+		Budget: cmp.Or(o.Budget, r.policy.Budget, DefaultBudget), Console: o.Console, Log: o.Log,
 		Taint: &cpu.TaintOptions{PointerPart: true}, Beyond: r.memory.Page,
 		OnStart:   func(int) error { return r.connect(ctx) },
 		OnOutcome: r.outcome,
@@ -230,7 +242,7 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	c := r.sess.Machine().CPU()
 	before := c.Instructions()
 	res.ExitCode, err = r.sess.Run(ctx, session.Command{Argv: o.Argv, Env: o.Env, Stdout: o.Stdout, Stderr: o.Stderr})
-	r.stats.Times.Run = r.lap()
+	r.stats.Times.Run += r.lap()
 	r.stats.Instructions = c.Instructions() - before
 	r.stats.Redirection = c.RedirectStats()
 	r.stats.Pages = r.memory.Touched()
@@ -269,7 +281,7 @@ func (r *run) learn() error {
 		return err
 	}
 	for _, s := range set.Scopes() {
-		r.stats.Learned += len(set.Sites(s))
+		r.stats.Recorded += len(set.Sites(s))
 	}
 	conflicts, err := r.MetaData.Merge(r.key(), set, metadata.Training{
 		Snapshot: id, Command: r.Argv, Instructions: r.stats.Instructions, Scopes: set.Scopes(),
@@ -306,18 +318,14 @@ func identity(path string) (string, error) {
 // connect lets the machine see the snapshot from here on.
 func (r *run) connect(ctx context.Context) error {
 	r.stats.Times.Run = r.lap()
-	k := r.kernel
-	p, err := r.Policies.Policy(ctx, policy.Kernel{Banner: k.Banner, Release: k.Release, Bits: r.image.Bits})
-	if err != nil {
-		return err
-	}
+	var err error
 	if r.MetaData != nil {
 		if r.known, err = r.MetaData.Load(r.key()); err != nil && !errors.Is(err, metadata.ErrNotFound) {
 			return err
 		}
 	}
 	cfg := slowbridge.Config{
-		Machine: r.sess.Machine(), Memory: r.memory, Kernel: k, Symbols: r.table, BTF: r.btf, Policy: p, Log: r.Log, Known: r.known,
+		Machine: r.sess.Machine(), Memory: r.memory, Kernel: r.kernel, Symbols: r.table, Types: r.types, Policy: r.policy, Known: r.known,
 		Plans: func(s []policy.Site) ([]policy.Plan, error) { return r.Policies.Plans(ctx, s) },
 	}
 	if r.Trace != nil {
@@ -333,7 +341,7 @@ func (r *run) connect(ctx context.Context) error {
 // modules returns the modules of the snapshot that the trusted VM is to load beyond those of its image: their functions are
 // what function pointers in the snapshot mean.
 func (r *run) modules(s snapshots.Snapshot) ([]string, error) {
-	names, err := slowbridge.ModuleNames(s, r.kernel, r.table, r.btf)
+	names, err := slowbridge.ModuleNames(s, r.kernel, r.table, r.types)
 	if err != nil {
 		// A tool that needs no modules can do without.
 		r.Log.Warn("the snapshot's list of modules cannot be read", "error", err)
@@ -365,6 +373,18 @@ func (r *run) symbols() (*symbols.Table, error) {
 		}
 	}
 	return symbols.NewTable(own).Shift(r.kernel.TextShift), nil
+}
+
+// btf returns the trusted kernel's types.
+func (r *run) btf() (*slowbridge.Types, error) {
+	b, err := os.ReadFile(r.image.BTFPath())
+	if err == nil {
+		var t *slowbridge.Types
+		if t, err = slowbridge.NewTypes(b, r.image.Bits); err == nil {
+			return t, nil
+		}
+	}
+	return nil, fmt.Errorf("trusted image %s: %w", r.image.ID, err)
 }
 
 func (r *run) outcome(o machine.Outcome) (bool, error) {

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/hashicorp/go-hclog"
-
 	"github.com/hybridbridge/emu/core/machine"
 	"github.com/hybridbridge/emu/core/metadata"
 	"github.com/hybridbridge/emu/core/policy"
@@ -27,9 +25,9 @@ type Config struct {
 	Memory  *Memory
 	// Kernel is what is in the snapshot.
 	Kernel *linux.Kernel
-	// Symbols are those of the trusted kernel without its modules, where it runs; BTF are its types.
+	// Symbols are those of the trusted kernel without its modules, where it runs; Types its structures.
 	Symbols *symbols.Table
-	BTF     []byte
+	Types   *Types
 	Policy  policy.Policy
 	// Known is what was learned before about this kernel under this policy. It may be nil.
 	Known *metadata.Set
@@ -37,22 +35,20 @@ type Config struct {
 	Plans func([]policy.Site) ([]policy.Plan, error)
 	// Trace, if not nil, is called at each system call.
 	Trace func(syscall, scope string)
-	Log   hclog.Logger
 }
 
 // Bridge lets system calls of the trusted VM see the snapshot. It belongs to the goroutine that runs the machine.
 type Bridge struct {
 	machine *machine.Machine
-	log     hclog.Logger
 	mem     *Memory
 	space   *space
 	kernel  *linux.Kernel
 	symbols *symbols.Table
 	names   *names
-	types   *types
+	types   *Types
 	policy  policy.Policy
 	plans   func([]policy.Site) ([]policy.Plan, error)
-	trace   func(name, scope string, regs uint64)
+	trace   func(syscall, scope string)
 
 	entry       entry
 	files       files
@@ -63,16 +59,16 @@ type Bridge struct {
 	aliases     []cpu.Alias
 	frozen      bool
 	tsc         uint64
-	code        [][2]uint64 // what may be executed
+	code        cpu.Range // the kernel's text
 	modules     modules
 
 	// What is known, and what this run adds.
 	known       *metadata.Index
 	scopeIDs    []metadata.ScopeID
 	planned     map[string]policy.Plan
+	categories  map[siteKey]policy.Category // of what the handlers were asked about
 	asked       int
 	failed      error // of the handlers
-	textBase    uint64
 	moduleBases map[string]uint64
 	locations   map[uint64]metadata.Location // of return addresses
 }
@@ -86,38 +82,30 @@ type scopeKey struct{ scope, syscall string }
 // New connects a trusted VM with a snapshot.
 func New(cfg Config) (*Bridge, error) {
 	b := &Bridge{
-		machine: cfg.Machine, log: cfg.Log, mem: cfg.Memory, kernel: cfg.Kernel, symbols: cfg.Symbols, policy: cfg.Policy,
-		plans: cfg.Plans, scopes: map[scopeKey]cpu.Scope{}, entries: map[uint64]bool{}, deaths: map[uint64]string{},
-		planned: map[string]policy.Plan{}, moduleBases: map[string]uint64{}, locations: map[uint64]metadata.Location{},
+		machine: cfg.Machine, mem: cfg.Memory, kernel: cfg.Kernel, symbols: cfg.Symbols, types: cfg.Types,
+		policy: cfg.Policy,
+		plans:  cfg.Plans, trace: cfg.Trace, scopes: map[scopeKey]cpu.Scope{}, entries: map[uint64]bool{}, deaths: map[uint64]string{},
+		planned: map[string]policy.Plan{}, categories: map[siteKey]policy.Category{}, moduleBases: map[string]uint64{}, locations: map[uint64]metadata.Location{},
 	}
 	known := cfg.Known
 	if known == nil {
 		known = new(metadata.Set)
 	}
 	b.known = metadata.NewIndex(known)
-	if b.log == nil {
-		b.log = hclog.NewNullLogger()
-	}
-	if cfg.Trace != nil {
-		b.trace = func(name, scope string, _ uint64) { cfg.Trace(name, scope) }
-	}
 	c := b.machine.CPU()
 	if c.Shadow() == nil {
 		return nil, errors.New("slowbridge: the machine was built without taint")
 	}
 	b.mem.shadow = c.Shadow()
-	var err error
-	if b.types, err = newTypes(cfg.BTF, wordSize(b.kernel)); err != nil {
-		return nil, err
-	}
 	b.space = newSpace(b.kernel, b.mem)
 	if err := b.readModules(); err != nil {
 		return nil, err
 	}
 	b.names = newNames(b.symbols)
-	if err := errors.Join(b.readCalls(), b.findFields(), b.makeSubstitutes(&cfg.Policy), b.makeAliases(&cfg.Policy)); err != nil {
+	if err := errors.Join(b.findText(), b.readCalls(), b.findFields(), b.makeSubstitutes(&cfg.Policy), b.makeAliases(&cfg.Policy)); err != nil {
 		return nil, err
 	}
+	var err error
 	for _, f := range b.policy.Clocks {
 		if b.tsc, err = b.evaluate(f); err == nil {
 			b.frozen = true
@@ -128,7 +116,6 @@ func New(cfg Config) (*Bridge, error) {
 	if len(b.policy.Clocks) > 0 && !b.frozen {
 		return nil, fmt.Errorf("the clock: %w", err)
 	}
-	b.findText()
 	c.SetTaintSpace(b.addresses())
 	r, err := b.redirection()
 	if err != nil {
@@ -148,14 +135,6 @@ func New(cfg Config) (*Bridge, error) {
 		}
 	}
 	return b, nil
-}
-
-// wordSize returns the size of a kernel's pointers in bytes.
-func wordSize(k *linux.Kernel) uint64 {
-	if k.Form.Wide() {
-		return 8
-	}
-	return 4
 }
 
 // addresses says which numbers are addresses of this kernel.
@@ -205,24 +184,20 @@ func (b *Bridge) redirection() (*cpu.Redirection, error) {
 }
 
 // findText finds what may be executed.
-func (b *Bridge) findText() {
-	b.textBase, _ = b.symbols.Address("_text")
-	for _, pair := range [][2]string{{"_stext", "_etext"}, {"_text", "_etext"}} {
-		lo, ok1 := b.symbols.Address(pair[0])
-		hi, ok2 := b.symbols.Address(pair[1])
-		if ok1 && ok2 {
-			b.code = append(b.code, [2]uint64{lo, hi})
-		}
+func (b *Bridge) findText() error {
+	var ok1, ok2 bool
+	b.code.Lo, ok1 = b.symbols.Address("_text")
+	b.code.Hi, ok2 = b.symbols.Address("_etext")
+	if !ok1 || !ok2 {
+		return errors.New("the trusted kernel's symbols do not say where its text is (_text and _etext)")
 	}
+	return nil
 }
 
 // branch lets a branch whose target came from the snapshot lead to the entry of a function of the trusted kernel or of its
 // modules only.
 func (b *Bridge) branch(site, target uint64) (uint64, error) {
-	for _, t := range b.code {
-		if target < t[0] || target >= t[1] {
-			continue
-		}
+	if target >= b.code.Lo && target < b.code.Hi {
 		if sym, off, ok := b.symbols.Lookup(target); ok && off == 0 && isCode(sym) {
 			return target, nil
 		}
@@ -249,7 +224,8 @@ func (b *Bridge) Outcome(o machine.Outcome) (handled bool, err error) {
 	switch o.Reason {
 	case machine.Breakpoint:
 		if b.entries[o.Exit.Address] {
-			return true, b.enter()
+			b.enter()
+			return true, nil
 		}
 		if f, ok := b.deaths[o.Exit.Address]; ok {
 			return false, fmt.Errorf("%w: the trusted kernel fails (%s) on what the snapshot gave it, at address %#x, in %s", ErrFinding, f,

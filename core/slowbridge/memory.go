@@ -1,16 +1,19 @@
 package slowbridge
 
 import (
+	"encoding/binary"
 	"errors"
+	"maps"
+	"slices"
 
+	"github.com/hybridbridge/emu/core/machine"
 	"github.com/hybridbridge/emu/snapshots"
 	"github.com/hybridbridge/emu/snapshots/linux"
 	"github.com/hybridbridge/emu/taint"
 )
 
-// Base is the physical address at which the CPU sees physical address 0 of the snapshot, beyond what its page tables can
-// name.
-const Base = 1 << 40
+// Base is the physical address at which the CPU sees physical address 0 of the snapshot.
+const Base = machine.BeyondBase
 
 // Memory is the snapshot's physical memory as private copies: a page is read when it is first touched, and stores change
 // the copy. It is not safe for concurrent use.
@@ -58,8 +61,8 @@ func (m *Memory) Page(pa uint64) *[4096]byte {
 	return p
 }
 
-// Touched returns how many pages have been read.
-func (m *Memory) Touched() int { return len(m.pages) }
+// Touched returns the numbers of the physical pages that have been read, in order.
+func (m *Memory) Touched() []uint64 { return slices.Sorted(maps.Keys(m.pages)) }
 
 // value makes an extra page that begins with the bytes of p, all tainted, and returns its physical address.
 func (m *Memory) value(p []byte) uint64 {
@@ -105,4 +108,27 @@ func (s *space) read(la uint64, p []byte) bool {
 		p, la = p[n:], la+uint64(n)
 	}
 	return true
+}
+
+// reader copies memory at a linear address; it reports whether all of it is there.
+type reader func(la uint64, p []byte) bool
+
+// number reads a little-endian number of at most 8 bytes.
+func (r reader) number(la, size uint64) (uint64, bool) {
+	var p [8]byte
+	ok := r(la, p[:size])
+	return binary.LittleEndian.Uint64(p[:]), ok
+}
+
+// word reads a pointer-sized number of the snapshot.
+func (b *Bridge) word(la uint64) (uint64, bool) { return reader(b.space.read).number(la, b.types.word) }
+
+// localWord reads a pointer-sized number of the trusted VM.
+func (b *Bridge) localWord(la uint64) (uint64, bool) {
+	return reader(b.localRead).number(la, b.types.word)
+}
+
+// localRead copies memory of the trusted VM.
+func (b *Bridge) localRead(la uint64, p []byte) bool {
+	return b.machine.CPU().ReadLinear(la, p) == len(p)
 }

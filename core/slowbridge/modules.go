@@ -41,15 +41,14 @@ func (m *module) functions(is func(symbols.Symbol) bool) []symbols.Symbol {
 
 // moduleReader reads the list of modules of a kernel.
 type moduleReader struct {
-	// read copies memory at a linear address.
-	read func(la uint64, p []byte) bool
+	read reader
 	word uint64
 
 	next, name, nameSize, state, base, size uint64 // in struct module
 	kallsyms, symtab, count, strtab, types  uint64 // in it, and in struct mod_kallsyms
 }
 
-func newModuleReader(t *types, read func(la uint64, p []byte) bool) (*moduleReader, error) {
+func newModuleReader(t *Types, read reader) (*moduleReader, error) {
 	m := &moduleReader{read: read, word: t.word}
 	for _, f := range []struct {
 		to              *uint64
@@ -86,13 +85,6 @@ func newModuleReader(t *types, read func(la uint64, p []byte) bool) (*moduleRead
 	return m, nil
 }
 
-// number reads a little-endian number of size bytes.
-func (m *moduleReader) number(la, size uint64) (uint64, bool) {
-	var p [8]byte
-	ok := m.read(la, p[:size])
-	return binary.LittleEndian.Uint64(p[:]), ok
-}
-
 // text reads a string of less than limit bytes.
 func (m *moduleReader) text(la, limit uint64) (string, bool) {
 	var out []byte
@@ -115,8 +107,8 @@ func (m *moduleReader) text(la, limit uint64) (string, bool) {
 func (m *moduleReader) all(head uint64, withSymbols bool) ([]module, error) {
 	const unformed = 3 // MODULE_STATE_UNFORMED
 	var out []module
-	at, ok := m.number(head, m.word)
-	for ; ok && at != head; at, ok = m.number(at, m.word) {
+	at, ok := m.read.number(head, m.word)
+	for ; ok && at != head; at, ok = m.read.number(at, m.word) {
 		if len(out) == maxModules {
 			return nil, fmt.Errorf("the list of modules has more than %d entries or never ends", maxModules)
 		}
@@ -125,9 +117,9 @@ func (m *moduleReader) all(head uint64, withSymbols bool) ([]module, error) {
 		var state uint64
 		var ok1, ok2, ok3, ok4 bool
 		mod.name, ok1 = m.text(this+m.name, m.nameSize)
-		state, ok2 = m.number(this+m.state, 4)
-		mod.base, ok3 = m.number(this+m.base, m.word)
-		mod.size, ok4 = m.number(this+m.size, 4)
+		state, ok2 = m.read.number(this+m.state, 4)
+		mod.base, ok3 = m.read.number(this+m.base, m.word)
+		mod.size, ok4 = m.read.number(this+m.size, 4)
 		if !ok1 || !ok2 || !ok3 || !ok4 {
 			return nil, fmt.Errorf("the module at %#x cannot be read", this)
 		}
@@ -146,14 +138,14 @@ func (m *moduleReader) all(head uint64, withSymbols bool) ([]module, error) {
 
 // symbolsOf reads the symbols of the module at that address.
 func (m *moduleReader) symbolsOf(this uint64, name string) ([]symbols.Symbol, bool) {
-	k, ok := m.number(this+m.kallsyms, m.word)
+	k, ok := m.read.number(this+m.kallsyms, m.word)
 	if !ok || k == 0 {
 		return nil, ok
 	}
-	symtab, ok1 := m.number(k+m.symtab, m.word)
-	count, ok2 := m.number(k+m.count, 4)
-	strtab, ok3 := m.number(k+m.strtab, m.word)
-	typetab, ok4 := m.number(k+m.types, m.word)
+	symtab, ok1 := m.read.number(k+m.symtab, m.word)
+	count, ok2 := m.read.number(k+m.count, 4)
+	strtab, ok3 := m.read.number(k+m.strtab, m.word)
+	typetab, ok4 := m.read.number(k+m.types, m.word)
 	if !ok1 || !ok2 || !ok3 || !ok4 || count > maxModuleSymbols {
 		return nil, false
 	}
@@ -188,14 +180,10 @@ func (m *moduleReader) symbolsOf(this uint64, name string) ([]symbols.Symbol, bo
 
 // ModuleNames returns the names of the modules that a snapshot's kernel has loaded, in the order of loading. They come out
 // of the snapshot and may be anything. The symbols are those of the kernel itself, where it runs.
-func ModuleNames(s snapshots.Snapshot, k *linux.Kernel, table *symbols.Table, btf []byte) ([]string, error) {
+func ModuleNames(s snapshots.Snapshot, k *linux.Kernel, table *symbols.Table, t *Types) ([]string, error) {
 	head, ok := table.Address("modules")
 	if !ok {
 		return nil, nil // a kernel without modules
-	}
-	t, err := newTypes(btf, wordSize(k))
-	if err != nil {
-		return nil, err
 	}
 	// Not the run's memory: what is read there before the run would not be tainted.
 	r, err := newModuleReader(t, newSpace(k, NewMemory(s)).read)
@@ -228,8 +216,7 @@ func (b *Bridge) readModules() error {
 	if !ok {
 		return nil // a kernel without modules
 	}
-	c := b.machine.CPU()
-	r, err := newModuleReader(b.types, func(la uint64, p []byte) bool { return c.ReadLinear(la, p) == len(p) })
+	r, err := newModuleReader(b.types, b.localRead)
 	if err != nil {
 		return err
 	}

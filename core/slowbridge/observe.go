@@ -33,7 +33,7 @@ func (b *Bridge) location(addr uint64) metadata.Location {
 	if s, _, ok := b.symbols.Lookup(addr); ok && s.Module != "" {
 		return metadata.Location{Module: s.Module, Offset: addr - b.moduleBase(s.Module)}
 	}
-	return metadata.Location{Offset: addr - b.textBase}
+	return metadata.Location{Offset: addr - b.code.Lo}
 }
 
 // moduleBase is the lowest address of a module's symbols.
@@ -240,16 +240,15 @@ func planKey(scope int, rip uint64, context []cpu.Frame) string {
 func (b *Bridge) plan(t cpu.Touch) (cpu.Plan, error) {
 	code := b.bytes(t.RIP, t.Inst)
 	id := b.scopeIDs[t.Scope]
-	if p, ok := b.known.Scope(id).Site(b.location(t.RIP), code).Plan(b.frames(t.Context)); ok {
+	known := b.known.Scope(id).Site(b.location(t.RIP), code)
+	if p, ok := known.Plan(b.frames(t.Context)); ok {
 		return b.apply(&t, p)
 	}
 	if b.plans == nil {
 		return cpu.Plan{}, nil
 	}
 	ops, _ := b.operands(t.RIP, t.Inst, code, t.Operands)
-	site := policy.Site{
-		Scope: id.Name, Address: t.RIP, Bytes: code, Operands: ops, Category: category(ops),
-	}
+	site := policy.Site{Scope: id.Name, Address: t.RIP, Bytes: code, Operands: ops, Category: b.category(&t, known, ops)}
 	if s, off, ok := b.symbols.Lookup(t.RIP); ok {
 		site.Symbol, site.Offset, site.Module = s.Name, off, s.Module
 	}
@@ -266,22 +265,26 @@ func (b *Bridge) plan(t cpu.Touch) (cpu.Plan, error) {
 	return b.apply(&t, plans[0])
 }
 
-// category is that of an instruction that is always as it was seen now.
-func category(ops []policy.Operand) policy.Category {
-	local, snapshot := false, false
+// siteKey names an instruction in a scope.
+type siteKey struct {
+	scope int
+	rip   uint64
+}
+
+// category is what an instruction is found to be with what it touches now, and with what it touched in other contexts, in
+// this run as far as the snapshot was involved, and in all that Meta-Data knows.
+func (b *Bridge) category(t *cpu.Touch, known *metadata.Entry, ops []policy.Operand) policy.Category {
+	now := metadata.Decision{}
 	for _, o := range ops {
-		local = local || o.Route == policy.Local
-		snapshot = snapshot || o.Route == policy.Snapshot
+		now.Routes = append(now.Routes, o.Route)
 	}
-	switch {
-	case local && snapshot:
-		return policy.SemiRedirectable
-	case snapshot:
-		return policy.Redirectable
-	case local:
-		return policy.NonRedirectable
+	key := siteKey{t.Scope, t.RIP}
+	c := metadata.JoinCategories(now.Category(), known.Category())
+	if before, ok := b.categories[key]; ok {
+		c = metadata.JoinCategories(c, before)
 	}
-	return policy.Neutral
+	b.categories[key] = c
+	return c
 }
 
 // apply makes the CPU's plan of a handler's.

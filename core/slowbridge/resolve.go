@@ -1,8 +1,11 @@
 package slowbridge
 
 import (
+	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -31,19 +34,8 @@ func newNames(t *symbols.Table) *names {
 			n.sorted = append(n.sorted, s)
 		}
 	}
-	slices.SortStableFunc(n.sorted, func(a, b symbols.Symbol) int {
-		switch {
-		case a.Address < b.Address:
-			return -1
-		case a.Address > b.Address:
-			return 1
-		}
-		return 0
-	})
-	for name := range n.byName {
-		n.all = append(n.all, name)
-	}
-	slices.Sort(n.all)
+	slices.SortStableFunc(n.sorted, func(a, b symbols.Symbol) int { return cmp.Compare(a.Address, b.Address) })
+	n.all = slices.Sorted(maps.Keys(n.byName))
 	return n
 }
 
@@ -63,12 +55,7 @@ func (n *names) find(name string) []symbols.Symbol {
 
 // size returns how many bytes there are up to the next symbol.
 func (n *names) size(addr uint64) uint64 {
-	i, _ := slices.BinarySearchFunc(n.sorted, addr+1, func(s symbols.Symbol, a uint64) int {
-		if s.Address < a {
-			return -1
-		}
-		return 1
-	})
+	i, _ := slices.BinarySearchFunc(n.sorted, addr+1, func(s symbols.Symbol, a uint64) int { return cmp.Compare(s.Address, a) })
 	if i == len(n.sorted) {
 		return 4096
 	}
@@ -105,7 +92,7 @@ func (b *Bridge) hooks(p *policy.Policy) map[uint64]cpu.Hook {
 }
 
 // scope makes the CPU's scope of a scope of the policy. id names it together with its system call.
-func (b *Bridge) scope(id int, s *policy.Scope) (cpu.Scope, error) {
+func (b *Bridge) scope(id int, s *policy.Scope) cpu.Scope {
 	c := cpu.Scope{ID: id}
 	for _, root := range s.Roots {
 		for _, sym := range b.names.find(root.Symbol) {
@@ -133,12 +120,7 @@ func (b *Bridge) scope(id int, s *policy.Scope) (cpu.Scope, error) {
 			}
 		}
 	}
-	slices.SortFunc(c.Roots, func(x, y cpu.Range) int {
-		if x.Lo < y.Lo {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(c.Roots, func(x, y cpu.Range) int { return cmp.Compare(x.Lo, y.Lo) })
 	c.Aliases = b.aliases
 	for _, sub := range b.substitutes {
 		if len(sub.scopes) == 0 || slices.Contains(sub.scopes, s.Name) {
@@ -148,7 +130,7 @@ func (b *Bridge) scope(id int, s *policy.Scope) (cpu.Scope, error) {
 	if s.FreezeClock {
 		c.Frozen, c.TSC = b.frozen, b.tsc
 	}
-	return c, nil
+	return c
 }
 
 // perCPUSize is size for per-CPU variables, whose symbols are offsets.
@@ -197,19 +179,6 @@ func (b *Bridge) evaluateIn(f policy.Field, word func(la uint64) (uint64, bool),
 	return v, nil
 }
 
-// word reads a pointer-sized number of the snapshot.
-func (b *Bridge) word(la uint64) (uint64, bool) {
-	var p [8]byte
-	if !b.space.read(la, p[:b.types.word]) {
-		return 0, false
-	}
-	var v uint64
-	for i, x := range p {
-		v |= uint64(x) << (8 * i)
-	}
-	return v, true
-}
-
 // substitute is one of the policy's, in the scopes that it names.
 type substitute struct {
 	cpu.Substitute
@@ -237,11 +206,7 @@ func (b *Bridge) makeSubstitutes(p *policy.Policy) error {
 		if err != nil {
 			return err
 		}
-		var bytes [8]byte
-		for i := range bytes {
-			bytes[i] = byte(v >> (8 * i))
-		}
-		sub.PA = b.mem.value(bytes[:b.types.word])
+		sub.PA = b.mem.value(binary.LittleEndian.AppendUint64(nil, v)[:b.types.word])
 		b.substitutes = append(b.substitutes, substitute{sub, s.Scopes})
 	}
 	return nil

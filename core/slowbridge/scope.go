@@ -1,7 +1,6 @@
 package slowbridge
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -110,7 +109,7 @@ func (b *Bridge) findFields() error {
 }
 
 // enter begins the scope of the system call at whose entry the CPU has stopped.
-func (b *Bridge) enter() error {
+func (b *Bridge) enter() {
 	c := b.machine.CPU()
 	s := c.State()
 	regs, nr := s.GPR[isa.RDI], s.GPR[isa.RSI]&0xffffffff
@@ -138,19 +137,15 @@ func (b *Bridge) enter() error {
 		if scope == nil {
 			sc = cpu.Scope{ID: id}
 		} else {
-			var err error
-			if sc, err = b.scope(id, scope); err != nil {
-				return err
-			}
+			sc = b.scope(id, scope)
 		}
 		b.scopes[key] = sc
 		b.scopeIDs = append(b.scopeIDs, metadata.ScopeID{Name: key.scope, Syscall: key.syscall})
 	}
 	if b.trace != nil {
-		b.trace(name, key.scope, regs)
+		b.trace(name, key.scope)
 	}
 	c.EnterScope(sc)
-	return nil
 }
 
 // choose finds the scope of a system call with these arguments, nil if there is none.
@@ -218,13 +213,12 @@ func (b *Bridge) fileKind(fd uint64) string {
 		return fs
 	}
 	sock := follow(inode - f.socketInode + f.socketSock)
-	var family [2]byte
-	b.machine.CPU().ReadLinear(sock+f.skFamily, family[:])
-	return "socket:" + familyName(binary.LittleEndian.Uint16(family[:]))
+	family, _ := reader(b.localRead).number(sock+f.skFamily, 2)
+	return "socket:" + familyName(family)
 }
 
 // familyName returns the name of an address family (include/linux/socket.h).
-func familyName(n uint16) string {
+func familyName(n uint64) string {
 	switch n {
 	case 1:
 		return "unix"
@@ -238,13 +232,4 @@ func familyName(n uint16) string {
 		return "packet"
 	}
 	return fmt.Sprintf("%d", n)
-}
-
-// localWord reads a pointer-sized number of the trusted VM.
-func (b *Bridge) localWord(la uint64) (uint64, bool) {
-	var p [8]byte
-	if b.machine.CPU().ReadLinear(la, p[:b.types.word]) != int(b.types.word) {
-		return 0, false
-	}
-	return binary.LittleEndian.Uint64(p[:]), true
 }

@@ -9,29 +9,29 @@ import (
 	"github.com/cilium/ebpf/btf"
 )
 
-// types is what the trusted kernel says about its structures (.BTF).
-type types struct {
+// Types is what the trusted kernel says about its structures.
+type Types struct {
 	spec *btf.Spec
 	word uint64 // bytes of a pointer
 }
 
-func newTypes(b []byte, word uint64) (*types, error) {
+// NewTypes reads the .BTF section of a kernel of 32 or 64 bits.
+func NewTypes(b []byte, bits int) (*Types, error) {
 	spec, err := btf.LoadSpecFromReader(bytes.NewReader(b))
 	if err != nil {
 		return nil, fmt.Errorf("the trusted kernel's BTF: %w", err)
 	}
-	return &types{spec: spec, word: word}, nil
+	return &Types{spec: spec, word: uint64(bits) / 8}, nil
 }
 
 // member is a member of a structure.
 type member struct {
 	offset uint64 // bytes
-	size   uint64
 	typ    btf.Type
 }
 
 // structure finds a structure or union by name.
-func (t *types) structure(name string) (btf.Type, error) {
+func (t *Types) structure(name string) (btf.Type, error) {
 	found, err := t.spec.AnyTypesByName(name)
 	if err != nil {
 		return nil, fmt.Errorf("type %s: %w", name, err)
@@ -61,8 +61,7 @@ func members(t btf.Type) []btf.Member {
 func find(t btf.Type, name string) (member, bool) {
 	for _, m := range members(t) {
 		if m.Name == name {
-			size, _ := btf.Sizeof(m.Type)
-			return member{offset: uint64(m.Offset.Bytes()), size: uint64(size), typ: m.Type}, true
+			return member{offset: uint64(m.Offset.Bytes()), typ: m.Type}, true
 		}
 		if m.Name == "" {
 			if in, ok := find(m.Type, name); ok {
@@ -75,7 +74,7 @@ func find(t btf.Type, name string) (member, bool) {
 }
 
 // offset returns the offset of a member of a named structure; path has dots between nested names.
-func (t *types) offset(structure, path string) (uint64, error) {
+func (t *Types) offset(structure, path string) (uint64, error) {
 	typ, err := t.structure(structure)
 	if err != nil {
 		return 0, err
@@ -104,7 +103,7 @@ type step struct {
 }
 
 // parse reads a policy.Field.
-func (t *types) parse(field string) (*expression, error) {
+func (t *Types) parse(field string) (*expression, error) {
 	bad := func(why string) error { return fmt.Errorf("the policy's field %q: %s", field, why) }
 	rest := strings.ReplaceAll(field, "->", ".>")
 	parts := strings.Split(rest, ".")

@@ -175,8 +175,8 @@ func repeats(t *testing.T, o inspect.Options) {
 				t.Fatal(err)
 			}
 			outputs = append(outputs, x.stdout.String()+x.stderr.String())
-			if warm == 1 && (res.Stats.Asked != 0 || res.Stats.Learned != 0) {
-				t.Errorf("a warm run asked about %d instructions and learned %d", res.Stats.Asked, res.Stats.Learned)
+			if warm == 1 && (res.Stats.Asked != 0 || res.Stats.Recorded != 0) {
+				t.Errorf("a warm run asked about %d instructions and recorded %d", res.Stats.Asked, res.Stats.Recorded)
 			}
 		}
 		keys, err := o.MetaData.Keys()

@@ -47,11 +47,13 @@ var (
 
 // Stat is what a plugin has been asked.
 type Stat struct {
-	Plugin string
+	Plugin string `json:"plugin"`
 	// Calls are questions, about so many Sites (kernels, for a kernel policy).
-	Calls, Sites int
+	Calls int `json:"calls"`
+	Sites int `json:"sites"`
 	// Start is how long it took to start, 0 if nobody has asked it; Time is how long all calls took.
-	Start, Time time.Duration
+	Start time.Duration `json:"start_ns"`
+	Time  time.Duration `json:"time_ns"`
 }
 
 // closeGrace is how long a program has to end when it is asked to.
