@@ -52,8 +52,8 @@ test-image: setup guests
 
 # test-inspect runs tools against a snapshot that it makes, and against MUTATIONS hostile versions of it; about two minutes.
 MUTATIONS ?= 10
-test-inspect: setup guests
-	$(GO) test -tags boot -timeout 60m -count=1 ./core/inspect/inspecttest -guests $(abspath $(GUESTS)) -mutations $(MUTATIONS)
+test-inspect: setup build guests
+	$(GO) test -tags boot -timeout 60m -count=1 ./core/inspect/inspecttest -guests $(abspath $(GUESTS)) -plugins $(abspath bin/plugins) -mutations $(MUTATIONS)
 
 # test-cpu compares the CPU with the host's over CASES generated programs and prints coverage by opcode.
 CASES ?= 20000000
@@ -105,7 +105,7 @@ demo: setup build guests-min
 comma := ,
 
 lint: setup
-	@out=$$($(GO) run $(GOFUMPT) -l .); [ -z "$$out" ] || { echo "gofumpt would change:"; echo "$$out"; exit 1; }
+	@out=$$($(GO) run $(GOFUMPT) -l . $$(git ls-files '*/testdata/*.go')); [ -z "$$out" ] || { echo "gofumpt would change:"; echo "$$out"; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	@.ci/rules
@@ -113,7 +113,7 @@ lint: setup
 		testdata/rootkit/*.sh testdata/rootkit/start .ci/run .ci/rules
 
 fmt:
-	$(GO) run $(GOFUMPT) -w .
+	$(GO) run $(GOFUMPT) -w . $$(git ls-files '*/testdata/*.go')
 
 # check is what must hold before a commit: formatted, tidy, generated files up to date, and nothing left over.
 check: lint

@@ -16,14 +16,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/hybridbridge/emu/core/image"
 	"github.com/hybridbridge/emu/core/inspect"
 	"github.com/hybridbridge/emu/core/machine"
 	"github.com/hybridbridge/emu/core/metadata"
-	"github.com/hybridbridge/emu/core/policy"
+	"github.com/hybridbridge/emu/core/policy/host"
 	"github.com/hybridbridge/emu/core/session"
 	"github.com/hybridbridge/emu/core/slowbridge"
-	"github.com/hybridbridge/emu/plugins/linux/tables"
 	"github.com/hybridbridge/emu/snapshots"
 	"github.com/hybridbridge/emu/snapshots/formats"
 	"github.com/hybridbridge/emu/snapshots/linux"
@@ -31,22 +32,10 @@ import (
 
 var (
 	guests    = flag.String("guests", os.Getenv("GUESTS"), "the guests that `make guests` made")
+	plugins   = flag.String("plugins", "", "the policies that `make build` made")
 	mutations = flag.Int("mutations", 10, "hostile versions of the snapshot to try")
 	seed      = flag.Uint64("seed", 1, "of the mutations")
 )
-
-// builtIn is the policy without the programs that serve it.
-type builtIn struct{}
-
-func (builtIn) Policy(_ context.Context, k policy.Kernel) (policy.Policy, error) {
-	return tables.Policy(k), nil
-}
-
-func (builtIn) Plans(_ context.Context, s []policy.Site) ([]policy.Plan, error) {
-	return make([]policy.Plan, len(s)), nil
-}
-
-func (builtIn) Digest() string { return "00" }
 
 // What the untrusted VM does before it is saved.
 const typed = `hostname web; ip link set lo up; ip addr add 192.0.2.80/24 dev lo
@@ -121,7 +110,12 @@ func run(o inspect.Options, command string) (*tool, inspect.Result, error) {
 }
 
 func TestInspect(t *testing.T) {
-	o := inspect.Options{Snapshot: untrusted(t), Images: images(t), Policies: builtIn{}}
+	policies, err := host.Open(*plugins, hclog.NewNullLogger())
+	if err != nil {
+		t.Fatalf("run make build first: %v", err)
+	}
+	defer policies.Close()
+	o := inspect.Options{Snapshot: untrusted(t), Images: images(t), Policies: policies}
 	for _, c := range []struct {
 		command string
 		want    []string
@@ -222,34 +216,49 @@ func hostile(t *testing.T, o inspect.Options) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pointers := findPointers(original.Bytes(), k.PageOffset)
-	if len(pointers) < 10000 {
-		t.Fatalf("only %d words of the snapshot are pointers", len(pointers))
+	commands := []string{"ps aux", "lsmod", "ss -tln", "cat /proc/[0-9]*/maps", "ip addr", "lsof -nP"}
+	// Only what a tool looks at can lead it astray.
+	pointers := make([][]int, len(commands))
+	answers := make([]string, len(commands))
+	for i, command := range commands {
+		x, res, err := run(o, command)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answers[i] = x.stdout.String()
+		if pointers[i] = findPointers(original.Bytes(), res.Stats.Pages, k.PageOffset); len(pointers[i]) < 100 {
+			t.Fatalf("%s: only %d words of the pages that it reads are pointers", command, len(pointers[i]))
+		}
 	}
 	path := filepath.Join(t.TempDir(), "hostile.raw")
 	o.Budget = 1_000_000_000
-	commands := []string{"ps aux", "lsmod", "ss -tln", "cat /proc/[0-9]*/maps", "ip addr", "lsof -nP"}
+	o.Snapshot = path
+	effective := 0
 	for i := range *mutations {
 		r := rand.New(rand.NewPCG(*seed, uint64(i)))
 		b := bytes.Clone(original.Bytes())
-		what := mutate(b, pointers, r)
+		n := i % len(commands)
+		what := mutate(b, pointers[n], r)
 		if r.IntN(8) == 0 {
-			b = b[:r.IntN(len(b))]
+			b = b[:r.IntN(len(b)/4096)*4096]
 			what += ", truncated"
 		}
 		if err := os.WriteFile(path, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		command := commands[i%len(commands)]
+		command := commands[n]
 		start := time.Now()
-		_, res, err := run(o, command)
+		x, res, err := run(o, command)
+		if err != nil || x.stdout.String() != answers[n] {
+			effective++
+		}
 		var end *session.EndError
 		switch {
 		case err == nil:
 			t.Logf("%d: %s, %s: exit code %d in %v", i, what, command, res.ExitCode, time.Since(start))
 		case errors.As(err, &end):
 			t.Errorf("%d: %s, %s: the trusted VM ended: %v", i, what, command, err)
-		case errors.Is(err, slowbridge.ErrFinding), errors.Is(err, session.ErrBudget), errors.Is(err, linux.ErrNotFound),
+		case errors.Is(err, slowbridge.ErrFinding), errors.Is(err, session.ErrBudget), errors.Is(err, linux.ErrNotFound), errors.Is(err, snapshots.ErrFormat),
 			errors.As(err, new(*inspect.NoImageError)):
 			t.Logf("%d: %s, %s: %.120s in %v", i, what, command, err.Error(), time.Since(start))
 		default:
@@ -259,22 +268,28 @@ func hostile(t *testing.T, o inspect.Options) {
 			t.Errorf("%d: %s, %s: took %v", i, what, command, d)
 		}
 	}
+	t.Logf("%d of %d mutations made a difference", effective, *mutations)
+	if effective < *mutations/4 {
+		t.Error("the mutations are too tame to show anything")
+	}
 }
 
-// findPointers returns the offsets of words that point into the direct map.
-func findPointers(b []byte, base uint64) []int {
+// findPointers returns the offsets of words of some pages that point into the direct map.
+func findPointers(b []byte, pages []uint64, base uint64) []int {
 	var p []int
-	for i := 0; i+8 <= len(b); i += 8 {
-		if v := binary.LittleEndian.Uint64(b[i:]); v-base < uint64(len(b)) && v != base {
-			p = append(p, i)
+	for _, page := range pages {
+		for i := int(page << 12); i+8 <= min(len(b), int(page+1)<<12); i += 8 {
+			if v := binary.LittleEndian.Uint64(b[i:]); v-base < uint64(len(b)) && v != base {
+				p = append(p, i)
+			}
 		}
 	}
 	return p
 }
 
-// mutate changes some hundred pointers.
+// mutate changes some pointers.
 func mutate(b []byte, pointers []int, r *rand.Rand) string {
-	n := 100 + r.IntN(2000)
+	n := 4 << r.IntN(8)
 	kind := r.IntN(5)
 	for range n {
 		at := pointers[r.IntN(len(pointers))]
