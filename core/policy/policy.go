@@ -84,12 +84,11 @@ type Substitute struct {
 	Functions []string
 	// Scopes in which it holds; empty means all.
 	Scopes []string
-	// Local names the local global (per-CPU if PerCPU) that is loaded...
-	Local  string
+	// Local is the local pointer that is loaded, which no other pointer leads to; of a per-CPU variable if PerCPU.
+	Local  Field
 	PerCPU bool
-	// ...and Snapshot where the snapshot's value is found: the global's name, then fields and pointers to follow, as in
-	// "init_pid_ns.child_reaper" (struct fields by BTF; a pointer is followed with "->").
-	Snapshot string
+	// Snapshot is where the snapshot's value is found.
+	Snapshot Field
 }
 
 // Alias makes every load that yields the value which a field has in the trusted VM yield the one that it has in the
@@ -101,7 +100,13 @@ type Alias struct {
 	Field Field
 }
 
-// Field names a value in the snapshot, with the syntax of Substitute.Snapshot.
+// Field names a pointer-sized value: a global with an offset in bytes and with its type where these are needed, then
+// members, and members of what a pointer leads to. Types and members are the kernel's own (BTF):
+//
+//	sysfs_root_kn
+//	init_pid_ns:pid_namespace.child_reaper
+//	init_task:task_struct.nsproxy->mnt_ns
+//	tk_core+8:timekeeper.tkr_mono.cycle_last
 type Field string
 
 // Kernel is what a kernel policy is told about the kernel it is for.

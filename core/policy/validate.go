@@ -24,8 +24,8 @@ func (p *Policy) Validate() error {
 		}
 	}
 	// A field begins with its symbol; what follows needs the kernel's types to be judged.
-	field := func(where, f string) {
-		symbol, _, _ := strings.Cut(f, ":")
+	field := func(where string, f Field) {
+		symbol, _, _ := strings.Cut(string(f), ":")
 		symbol, _, _ = strings.Cut(symbol, "+")
 		if !validName(symbol) {
 			fault("%s: %q does not begin with a symbol", where, f)
@@ -85,20 +85,21 @@ func (p *Policy) Validate() error {
 		}
 	}
 	for _, s := range p.Substitutes {
+		where := "substitute " + string(s.Local)
 		field("substitute", s.Local)
 		for _, f := range s.Functions {
-			pattern("substitute "+s.Local, f)
+			pattern(where, f)
 		}
-		field("substitute "+s.Local+": the snapshot's side", s.Snapshot)
+		field(where+": the snapshot's side", s.Snapshot)
 	}
 	for _, a := range p.Aliases {
-		field("alias", string(a.Field))
+		field("alias", a.Field)
 		for _, f := range a.Functions {
 			pattern("alias "+string(a.Field), f)
 		}
 	}
 	for _, c := range p.Clocks {
-		field("clock", string(c))
+		field("clock", c)
 	}
 	return errors.Join(errs...)
 }

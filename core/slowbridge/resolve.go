@@ -202,7 +202,7 @@ func (b *Bridge) makeSubstitutes(p *policy.Policy) error {
 		if len(s.Functions) > 0 && sub.Code == nil {
 			continue
 		}
-		v, err := b.evaluate(policy.Field(s.Snapshot))
+		v, err := b.evaluate(s.Snapshot)
 		if err != nil {
 			return err
 		}
@@ -249,13 +249,13 @@ func (b *Bridge) makeAliases(p *policy.Policy) error {
 
 // local finds the symbol and the offset of a field that needs no pointer to be followed. The symbol is nil if the kernel
 // does not have it.
-func (b *Bridge) local(field string) (*symbols.Symbol, uint64, error) {
-	if i := strings.IndexAny(field, "+:.-"); i > 0 {
-		if _, ok := b.symbols.Find(field[:i]); !ok {
+func (b *Bridge) local(field policy.Field) (*symbols.Symbol, uint64, error) {
+	if i := strings.IndexAny(string(field), "+:.-"); i > 0 {
+		if _, ok := b.symbols.Find(string(field[:i])); !ok {
 			return nil, 0, nil
 		}
 	}
-	e, err := b.types.parse(field)
+	e, err := b.types.parse(string(field))
 	if err != nil {
 		return nil, 0, err
 	}

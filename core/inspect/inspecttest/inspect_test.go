@@ -258,7 +258,7 @@ func hostile(t *testing.T, o inspect.Options) {
 			t.Logf("%d: %s, %s: exit code %d in %v", i, what, command, res.ExitCode, time.Since(start))
 		case errors.As(err, &end):
 			t.Errorf("%d: %s, %s: the trusted VM ended: %v", i, what, command, err)
-		case errors.Is(err, slowbridge.ErrFinding), errors.Is(err, session.ErrBudget), errors.Is(err, linux.ErrNotFound), errors.Is(err, snapshots.ErrFormat),
+		case errors.Is(err, slowbridge.ErrFinding), errors.Is(err, session.ErrBudget), errors.Is(err, linux.ErrNotFound), errors.Is(err, formats.ErrUnknown),
 			errors.As(err, new(*inspect.NoImageError)):
 			t.Logf("%d: %s, %s: %.120s in %v", i, what, command, err.Error(), time.Since(start))
 		default:

@@ -48,7 +48,8 @@ func policyFromProto(m *policypb.Policy) policy.Policy {
 	}
 	for _, s := range m.GetSubstitutes() {
 		p.Substitutes = append(p.Substitutes, policy.Substitute{
-			Functions: s.GetFunctions(), Scopes: s.GetScopes(), Local: s.GetLocal(), PerCPU: s.GetPerCpu(), Snapshot: s.GetSnapshot(),
+			Functions: s.GetFunctions(), Scopes: s.GetScopes(), Local: policy.Field(s.GetLocal()),
+			PerCPU: s.GetPerCpu(), Snapshot: policy.Field(s.GetSnapshot()),
 		})
 	}
 	for _, a := range m.GetAliases() {

@@ -24,7 +24,7 @@ func policyToProto(p *policy.Policy) *policypb.Policy {
 	}
 	for _, s := range p.Substitutes {
 		m.Substitutes = append(m.Substitutes, &policypb.Substitute{
-			Functions: s.Functions, Scopes: s.Scopes, Local: s.Local, PerCpu: s.PerCPU, Snapshot: s.Snapshot,
+			Functions: s.Functions, Scopes: s.Scopes, Local: string(s.Local), PerCpu: s.PerCPU, Snapshot: string(s.Snapshot),
 		})
 	}
 	for _, a := range p.Aliases {

@@ -36,8 +36,8 @@ var waits = slices.Concat(
 	elide("wake_up_process", "__wake_up", "rcuwait_wake_up", "rwsem_wake", "complete", "complete_all", "update_rq_clock"),
 	[]policy.Elision{
 		{Function: "schedule_on_each_cpu", Always: true},
-		{Function: "handle_mm_fault", Return: 2},
-	}, // VM_FAULT_SIGBUS: the page is not in the snapshot
+		{Function: "handle_mm_fault", Return: 2}, // VM_FAULT_SIGBUS: the page is not in the snapshot
+	},
 )
 
 // stale makes the kernel look up again what it remembers of files whose lookup is redirected.
@@ -84,14 +84,18 @@ var self = []string{
 // lookups are functions that begin to look up a path at the current process's root or working directory.
 var lookups = []string{"set_root", "path_init"}
 
-var substitutes = []policy.Substitute{
-	{Functions: lookups, Scopes: lookupScopes, Local: "current_task", PerCPU: true, Snapshot: "init_pid_ns:pid_namespace.child_reaper"},
-	{
-		Functions: lookups, Scopes: lookupScopes, Local: "pcpu_hot:pcpu_hot.current_task", PerCPU: true,
-		Snapshot: "init_pid_ns:pid_namespace.child_reaper",
-	},
-	{Functions: self, Local: "current_task", PerCPU: true, Snapshot: "init_pid_ns:pid_namespace.child_reaper"},
-	{Functions: self, Local: "pcpu_hot:pcpu_hot.current_task", PerCPU: true, Snapshot: "init_pid_ns:pid_namespace.child_reaper"},
+var substitutes = slices.Concat(firstProcess(lookups, lookupScopes), firstProcess(self, nil))
+
+// firstProcess puts the snapshot's first process in the place of the current one, which is a per-CPU variable of its own or,
+// from 6.2 to 6.14, a member of pcpu_hot.
+func firstProcess(functions, scopes []string) []policy.Substitute {
+	var out []policy.Substitute
+	for _, current := range []policy.Field{"current_task", "pcpu_hot:pcpu_hot.current_task"} {
+		out = append(out, policy.Substitute{
+			Functions: functions, Scopes: scopes, Local: current, PerCPU: true, Snapshot: "init_pid_ns:pid_namespace.child_reaper",
+		})
+	}
+	return out
 }
 
 // aliases are the beginnings of trees.
