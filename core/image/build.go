@@ -162,8 +162,18 @@ func (b *builder) architecture() string {
 	return "amd64"
 }
 
-func (b *builder) apt(arch string) *debian.Apt {
-	return &debian.Apt{Dir: filepath.Join(b.store.Cache, arch), Architecture: arch}
+// withApt calls f with the packages of an architecture, while no other process uses them.
+func (b *builder) withApt(ctx context.Context, arch string, f func(*debian.Apt) error) error {
+	dir := filepath.Join(b.store.Cache, arch)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	unlock, err := lock(ctx, filepath.Join(dir, "emu.lock"), b.progress)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return f(&debian.Apt{Dir: dir, Architecture: arch})
 }
 
 // findKernel reads the kernel, and unpacks its modules if it is in a package.
@@ -183,7 +193,11 @@ func (b *builder) findKernel(ctx context.Context) error {
 			arch = "amd64"
 		}
 		b.progress.say("fetching %s", name)
-		if file, err = b.apt(arch).FetchKernel(ctx, name); err != nil {
+		err = b.withApt(ctx, arch, func(a *debian.Apt) (err error) {
+			file, err = a.FetchKernel(ctx, name)
+			return err
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -246,7 +260,11 @@ func (b *builder) toolbox(ctx context.Context) (*initramfs.Tree, error) {
 		want = append(slices.Clone(want), busybox)
 	}
 	if len(want) > 0 {
-		named, others, err := b.apt(arch).Fetch(ctx, want)
+		var named, others []string
+		err := b.withApt(ctx, arch, func(a *debian.Apt) (err error) {
+			named, others, err = a.Fetch(ctx, want)
+			return err
+		})
 		if err != nil {
 			return nil, err
 		}

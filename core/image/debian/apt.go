@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Apt runs apt with a state of its own below Dir. Methods may run in several processes at a time: apt locks its state.
+// Apt runs apt with a state of its own below Dir, which one process at a time may use: apt does not wait for its locks.
 type Apt struct {
 	// Dir is made if it does not exist. It belongs to one architecture.
 	Dir string
