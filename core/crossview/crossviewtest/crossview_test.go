@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -18,7 +17,7 @@ import (
 
 var (
 	untrusted = flag.String("untrusted", os.Getenv("UNTRUSTED"), "the snapshots that `make untrusted` made")
-	emulator  = flag.String("emu", "", "the emu program (default: it is built)")
+	emulator  = flag.String("emu", "", "the emu program that `make build` made, its policies beside it")
 	emuFlags  = flag.String("emu-flags", "", "flags of emu beyond --snapshot, blanks between")
 	snapshots = flag.String("snapshots", "nokaslr", "the snapshots to inspect, blanks between")
 	tools     = flag.String("tools", ".*", "a pattern of the tools to run")
@@ -30,31 +29,13 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	code, err := prepare(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "crossviewtest:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func prepare(m *testing.M) (int, error) {
-	if _, err := os.Stat(*untrusted); err != nil {
-		return 0, fmt.Errorf("no snapshots, run make untrusted first: %w", err)
-	}
-	if *emulator == "" {
-		dir, err := os.MkdirTemp("", "crossviewtest")
-		if err != nil {
-			return 0, err
-		}
-		defer os.RemoveAll(dir)
-		*emulator = filepath.Join(dir, "emu")
-		build := exec.Command("go", "build", "-o", *emulator, "github.com/hybridbridge/emu/cmd/emu")
-		if out, err := build.CombinedOutput(); err != nil {
-			return 0, fmt.Errorf("build emu: %w\n%s", err, out)
+	for path, target := range map[string]string{*untrusted: "untrusted", *emulator: "build"} {
+		if _, err := os.Stat(path); err != nil {
+			fmt.Fprintf(os.Stderr, "crossviewtest: run make %s first: %v\n", target, err)
+			os.Exit(1)
 		}
 	}
-	return m.Run(), nil
+	os.Exit(m.Run())
 }
 
 func runner(snapshot string) crossview.Runner {
