@@ -227,6 +227,7 @@ func (c *CPU) scopedMemory(s *activeScope, u *uop, rec *seen, run handler) bool 
 	}
 	rt, why := c.routeOperand(s, u, la, max(uint64(a.Size), 1))
 	rec.operands[0] |= why
+	rec.marks |= c.redir.mark(&rt, why, la)
 	if u.Op == isa.PUSH || u.Op == isa.POP || u.Op == isa.CALL_IND {
 		rec.operands[1] |= ByStack
 	}
@@ -269,6 +270,7 @@ func (c *CPU) alias(s *activeScope, u *uop) {
 		if !c.tracking {
 			c.startTracking()
 		}
+		c.redir.rec.ops[u.index].marks |= MarkAdjust
 		c.setReg(to.Reg, to.Size, a.Other)
 		c.track.regs.GPR[to.Reg] = taint.All(int(to.Size))
 		return
@@ -397,6 +399,7 @@ func (c *CPU) scopedString(s *activeScope, u *uop, rec *seen, run handler) bool 
 		}
 		rt, why := c.routeAddress(s, c.track.regs.GPR[reg], seg, la, lo, count*size)
 		rec.operands[i] |= why
+		rec.marks |= r.mark(&rt, why, la)
 		if why.Other() {
 			other = true
 			rt.read, rt.write, rt.operand = !write, write, uint8(i)
@@ -456,8 +459,26 @@ func (c *CPU) checkBranch(u *uop) bool {
 	if err != nil {
 		return c.finding(err)
 	}
+	if to != c.rip {
+		r.rec.ops[u.index].marks |= MarkAdjust
+	}
 	c.rip = to
 	return true
+}
+
+// mark says what is special about the route of an operand at la.
+func (r *redirection) mark(rt *route, why Reasons, la uint64) Marks {
+	switch {
+	case why&(ByUser|ByStack|BySubtree) != 0:
+		return 0
+	case rt.fixed || rt.to != 0:
+		return MarkAdjust
+	case slices.ContainsFunc(r.Apart, func(a Range) bool { return la >= a.Lo && la < a.Hi }):
+		return 0
+	case why.Other():
+		return MarkOther
+	}
+	return MarkLocal
 }
 
 // clearTaint makes bytes at a linear address clean.

@@ -180,7 +180,31 @@ func (b *Bridge) redirection() (*cpu.Redirection, error) {
 	r.Exit, _ = b.symbols.Address("do_task_dead")
 	r.Plan = b.plan
 	r.Scratch = b.mem.value(nil)
+	r.Apart = b.apart()
 	return r, nil
+}
+
+// apart returns where an address tells whose it is: the disjoint layout's direct map and vmemmap, what is constant in the
+// kernel's image, and the CPU entry areas (Documentation/arch/x86/x86_64/mm.rst).
+func (b *Bridge) apart() []cpu.Range {
+	if b.types.word == 4 {
+		return nil
+	}
+	const directMap, vmemmap, entryArea, entryAreaEnd = 10 << 40, 1 << 40, 0xfffffe0000000000, 0xfffffe8000000000
+	r := []cpu.Range{
+		{Lo: b.kernel.PageOffset, Hi: b.kernel.PageOffset + directMap},
+		{Lo: b.kernel.VmemmapBase, Hi: b.kernel.VmemmapBase + vmemmap},
+		{Lo: entryArea, Hi: entryAreaEnd},
+		b.code,
+	}
+	for _, s := range [][2]string{{"__start_rodata", "__start_ro_after_init"}, {"__end_ro_after_init", "__end_rodata"}} {
+		lo, ok := b.symbols.Address(s[0])
+		hi, ok2 := b.symbols.Address(s[1])
+		if ok && ok2 {
+			r = append(r, cpu.Range{Lo: lo, Hi: hi})
+		}
+	}
+	return r
 }
 
 // findText finds what may be executed.

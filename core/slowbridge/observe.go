@@ -181,7 +181,7 @@ func (b *Bridge) addSymbol(set *metadata.Set, addr uint64, loc metadata.Location
 
 // observe adds what was seen in one context to a site.
 func (b *Bridge) observe(site *metadata.Site, o *cpu.Observation) {
-	if o.Operands[0]|o.Operands[1] == 0 {
+	if o.Operands[0]|o.Operands[1] == 0 && o.Marks == 0 {
 		return
 	}
 	site.Category = policy.Unknown // the contexts say
@@ -222,7 +222,7 @@ func (b *Bridge) observe(site *metadata.Site, o *cpu.Observation) {
 		choices = next
 	}
 	for _, routes := range choices {
-		site.Contexts = append(site.Contexts, metadata.Context{Path: path, Decision: metadata.Decision{Routes: routes, Plan: plan}})
+		site.Contexts = append(site.Contexts, metadata.Context{Path: path, Decision: metadata.Decision{Routes: routes, Plan: plan}, Marks: metadata.Marks(o.Marks)})
 	}
 }
 
