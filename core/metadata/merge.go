@@ -77,13 +77,13 @@ func joinSites(a, b Site) Site {
 	return a
 }
 
-func contextOrder(a, b *Context) int    { return compareContexts(*a, *b) }
+func contextOrder(a, b *Context) int { return compareContexts(*a, *b) }
 func joinContexts(a, b Context) Context {
 	a.Marks |= b.Marks
 	return a
 }
-func scopeOrder(a, b *ScopeID) int      { return a.compare(*b) }
-func firstScope(a, _ ScopeID) ScopeID   { return a }
+func scopeOrder(a, b *ScopeID) int    { return a.compare(*b) }
+func firstScope(a, _ ScopeID) ScopeID { return a }
 func joinTrainings(a, b Training) Training {
 	a.Instructions = max(a.Instructions, b.Instructions)
 	a.Scopes = mergeSorted(a.Scopes, b.Scopes, scopeOrder, firstScope)

@@ -70,7 +70,9 @@ func (m *Memory) value(p []byte) uint64 {
 	copy(page[:], p)
 	pa := extraBase + uint64(len(m.extra))<<12
 	m.extra = append(m.extra, page)
-	m.shadow.Mark(pa, uint64(len(p)))
+	if m.shadow != nil {
+		m.shadow.Mark(pa, uint64(len(p)))
+	}
 	return pa
 }
 
@@ -130,5 +132,5 @@ func (b *Bridge) localWord(la uint64) (uint64, bool) {
 
 // localRead copies memory of the trusted VM.
 func (b *Bridge) localRead(la uint64, p []byte) bool {
-	return b.machine.CPU().ReadLinear(la, p) == len(p)
+	return b.guest.ReadLinear(la, p) == len(p)
 }
