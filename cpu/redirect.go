@@ -234,6 +234,8 @@ type activeScope struct {
 	resume    uint64
 	suspended bool
 	rootPages map[uint64]struct{}
+	// forced are the operands that mean the other machine, whatever the rules say: StepScoped.
+	forced *[2]bool
 
 	node   *callNode
 	frames []callFrame
@@ -319,6 +321,21 @@ func (c *CPU) EnterScope(s Scope) {
 	r.scopes[a.base] = a
 	r.cur = a
 	r.stats.Scopes++
+}
+
+// StepScoped executes one instruction as in a scope, its operands (see Observation) being the other machine's where other says so,
+// but not those in user space and on the stack. Taint must be on; what the step taints is forgotten.
+func (c *CPU) StepScoped(other [2]bool) vcpu.Exit {
+	r := c.redir
+	s := &activeScope{top: ^uint64(0), base: c.r[isa.RSP] &^ (r.StackSize - 1), size: r.StackSize, forced: &other, node: &callNode{}}
+	r.cur = s
+	exit := c.Step()
+	r.cur = nil
+	c.track.regs.Clear()
+	for _, pfn := range c.track.shadow.Pages() {
+		c.track.shadow.Clear(pfn<<12, 0x1000)
+	}
+	return exit
 }
 
 // InScope reports whether Run has stopped within a scope.

@@ -397,12 +397,12 @@ func (c *CPU) scopedString(s *activeScope, u *uop, rec *seen, run handler) bool 
 		if c.flags&FlagDF != 0 {
 			lo = la - (count-1)*size
 		}
-		rt, why := c.routeAddress(s, c.track.regs.GPR[reg], seg, la, lo, count*size)
+		rt, why := c.routeAddress(s, uint8(i), c.track.regs.GPR[reg], seg, la, lo, count*size)
 		rec.operands[i] |= why
 		rec.marks |= r.mark(&rt, why, la)
 		if why.Other() {
 			other = true
-			rt.read, rt.write, rt.operand = !write, write, uint8(i)
+			rt.read, rt.write = !write, write
 			r.routes[r.nroutes] = rt
 			r.nroutes++
 		}
@@ -510,7 +510,7 @@ func (c *CPU) routeOperand(s *activeScope, u *uop, la, size uint64) (route, Reas
 			pointer, _ = c.addressTaint(u)
 		}
 	}
-	return c.routeAddress(s, pointer, u.Seg, la, la, size)
+	return c.routeAddress(s, 0, pointer, u.Seg, la, la, size)
 }
 
 // perCPU reports whether a segment register holds the base of per-CPU variables.
@@ -520,9 +520,9 @@ func (c *CPU) perCPU(seg uint8) bool {
 
 // routeAddress decides which machine size bytes from lo on mean, for an operand with a pointer of taint m at la (DESIGN
 // section 5).
-func (c *CPU) routeAddress(s *activeScope, m taint.Mask, seg uint8, la, lo, size uint64) (route, Reasons) {
+func (c *CPU) routeAddress(s *activeScope, operand uint8, m taint.Mask, seg uint8, la, lo, size uint64) (route, Reasons) {
 	r := c.redir
-	rt := route{lo: lo, hi: lo + size}
+	rt := route{lo: lo, hi: lo + size, operand: operand}
 	perCPU := c.perCPU(seg)
 	switch {
 	case la < r.User && !perCPU:
@@ -531,6 +531,14 @@ func (c *CPU) routeAddress(s *activeScope, m taint.Mask, seg uint8, la, lo, size
 		return rt, ByStack
 	case s.blind != 0:
 		return rt, BySubtree
+	case s.forced != nil:
+		if !s.forced[operand] {
+			return rt, ByDefault
+		}
+		if perCPU {
+			rt.to = r.PerCPU - c.seg[seg].Base
+		}
+		return rt, ByTaint
 	}
 	if len(s.Substitutes) != 0 {
 		if pa, ok := c.substitute(s, la, perCPU, c.seg[seg].Base); ok {

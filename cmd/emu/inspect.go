@@ -28,7 +28,7 @@ const (
 
 // inspectFlags are those of emu inspect and of its short form.
 type inspectFlags struct {
-	snapshot, accel, trace, stats, meta, plugins string
+	snapshot, accel, views, switching, trace, stats, meta, plugins string
 	budget                                       uint64
 	console                                      bool
 }
@@ -36,6 +36,8 @@ type inspectFlags struct {
 func (i *inspectFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&i.snapshot, "snapshot", "", "memory snapshot of the untrusted machine, in any format of \"emu snapshot info\"")
 	f.StringVar(&i.accel, "accel", "soft", "what runs the trusted VM: soft")
+	f.StringVar(&i.views, "views", "", "emu: FAST-BRIDGE on the emulator's vCPU, for debugging")
+	f.StringVar(&i.switching, "switch", "inguest", "how FAST-BRIDGE switches views: inguest, or exit as in the paper")
 	f.StringVar(&i.stats, "stats", "", "say what the run took on standard error: text or json")
 	f.Lookup("stats").NoOptDefVal = "text"
 	f.StringVar(&i.trace, "trace", "", "write the tool's system calls and their scopes to this file")
@@ -115,6 +117,10 @@ func inspectSnapshot(c *cobra.Command, flags *inspectFlags, log hclog.Logger, ar
 		Stdout: writerFunc(func(p []byte) (int, error) { quiet(); return c.OutOrStdout().Write(p) }),
 		Stderr: writerFunc(func(p []byte) (int, error) { quiet(); return c.ErrOrStderr().Write(p) }),
 	}
+	if flags.views == "emu" {
+		o.Fast = inspect.FastEmulated
+	}
+	o.ExitSwitching = flags.switching == "exit"
 	if flags.meta != "none" {
 		o.MetaData = &metadata.Store{Path: flags.meta}
 		if flags.meta == "" {

@@ -240,6 +240,37 @@ func (m *Machine) Close() error {
 // CPU returns the processor.
 func (m *Machine) CPU() *cpu.CPU { return m.cpu }
 
+// VCPU returns the processor, whatever it is.
+func (m *Machine) VCPU() vcpu.VCPU { return m.cpu }
+
+// CPUConfig is the model of the processor.
+func (m *Machine) CPUConfig() cpu.Config { return m.cfg.CPU }
+
+// AddMemory gives the guest memory beside its own, at a physical address where it has nothing: memory.Memory.Add.
+func (m *Machine) AddMemory(pa, size uint64) ([]byte, error) { return m.mem.Add(pa, size) }
+
+// HandlePort calls f with what the guest writes to a port that no device has. f runs on the machine's goroutine, between two
+// instructions.
+func (m *Machine) HandlePort(port uint16, f func(v uint32)) error {
+	if m.bus.ports[port] != nil {
+		return fmt.Errorf("%w: port %#x is a device's", ErrConfig, port)
+	}
+	m.bus.MapPorts(port, 1, &portHandler{f})
+	return nil
+}
+
+// Fail makes Run end with Redirection.
+func (m *Machine) Fail(detail string) { m.end(Outcome{Reason: Redirection, Detail: detail}) }
+
+// portHandler is a port that a function stands for.
+type portHandler struct{ f func(v uint32) }
+
+// ReadPort implements device.Ports.
+func (*portHandler) ReadPort(uint16, int) uint32 { return ^uint32(0) }
+
+// WritePort implements device.Ports.
+func (p *portHandler) WritePort(_ uint16, _ int, v uint32) { p.f(v) }
+
 // Memory returns guest physical memory.
 func (m *Machine) Memory() *memory.Memory { return m.mem }
 

@@ -43,6 +43,8 @@ DEFAULT REL
 	align 8
 	jmp near page_fault
 	align 8
+	jmp near resume
+	align 8
 
 ; Exceptions and interrupts: entries of 16 bytes.
 	times 0x40-($-$$) nop
@@ -123,6 +125,8 @@ enter:
 	mov [frame], rsp
 	mov [regs], rdi
 	mov [number], rsi
+	mov rax, cr3
+	mov [root], rax
 	mov eax, CAUSE_ENTER
 	mov dx, PORT
 	out dx, eax
@@ -288,6 +292,7 @@ leave_guest:
 	mov eax, [rsp+F_VECTOR]
 	mov dx, PORT
 	out dx, eax
+	mov rsp, [frame]		; the host may have moved it
 	mov rax, [next_root]
 	cmp byte [next_clean], 0
 	je .go

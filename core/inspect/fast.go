@@ -1,0 +1,62 @@
+package inspect
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/hybridbridge/emu/core/fastbridge"
+	"github.com/hybridbridge/emu/core/metadata"
+	"github.com/hybridbridge/emu/core/slowbridge"
+)
+
+// connectFast is connect for FAST-BRIDGE.
+func (r *run) connectFast(ctx context.Context) error {
+	r.stats.Times.Run = r.lap()
+	err := r.load()
+	if err != nil {
+		return err
+	}
+	ranges := r.snap.Ranges()
+	if len(ranges) == 0 {
+		return errors.New("the snapshot has no memory")
+	}
+	m := r.sess.Machine()
+	views, flat, err := fastbridge.AddMemory(m, ranges[len(ranges)-1].End())
+	if err != nil {
+		return err
+	}
+	r.memory = slowbridge.NewFlatMemory(r.snap, flat)
+	r.fast, err = fastbridge.New(fastbridge.Config{
+		Machine: m, Memory: fastbridge.NewMemory(r.memory, flat), Kernel: r.kernel, Known: r.known, ExitSwitching: r.ExitSwitching,
+		Resolve: func(g slowbridge.Guest) (*slowbridge.Bridge, error) {
+			cfg := r.bridgeConfig(ctx)
+			cfg.Guest = g
+			return slowbridge.Resolve(cfg)
+		},
+		Train: func(reason string) (*metadata.Set, error) { return r.train(ctx, reason) },
+	}, views)
+	r.stats.Times.Connect = r.lap()
+	return err
+}
+
+// train is FALLBACK: it runs the same command on the same snapshot in SLOW-BRIDGE, and returns all that is known then.
+func (r *run) train(ctx context.Context, reason string) (*metadata.Set, error) {
+	r.Progress("training in SLOW-BRIDGE, for " + reason)
+	o := r.Options
+	o.Fast, o.Stdout, o.Stderr, o.Console, o.Trace = FastOff, io.Discard, io.Discard, nil, nil
+	if o.MetaData == nil {
+		dir, err := os.MkdirTemp("", "emu-train-")
+		if err != nil {
+			return nil, err
+		}
+		defer os.RemoveAll(dir)
+		o.MetaData = &metadata.Store{Path: filepath.Join(dir, "metadata.db")}
+	}
+	if _, err := Run(ctx, o); err != nil {
+		return nil, err
+	}
+	return o.MetaData.Load(r.key())
+}
