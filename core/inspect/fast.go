@@ -23,8 +23,9 @@ func (r *run) connectFast(ctx context.Context) error {
 	if len(ranges) == 0 {
 		return errors.New("the snapshot has no memory")
 	}
+	last := ranges[len(ranges)-1]
 	m := r.sess.Machine()
-	views, flat, err := fastbridge.AddMemory(m, ranges[len(ranges)-1].End())
+	views, flat, err := fastbridge.AddMemory(m, last.Base + last.Size)
 	if err != nil {
 		return err
 	}
