@@ -50,8 +50,11 @@ func (f *frame) makeRoom() error {
 
 // decide executes an instruction whose machine is up to its context.
 func (f *frame) decide(t *site) error {
-	d := f.decision(t.tree)
-	if d == nil {
+	d, conflict := f.decision(t.tree)
+	switch {
+	case conflict:
+		return f.byOwner(f.b.format(f.rip))
+	case d == nil:
 		return f.unknown()
 	}
 	p := &d.Plan
@@ -73,14 +76,19 @@ func (f *frame) decide(t *site) error {
 	return f.interpret(t, other)
 }
 
-// decision walks a tree with the return addresses on the stack.
-func (f *frame) decision(t *metadata.Tree) *metadata.Decision {
+// decision walks a tree with the return addresses on the stack. conflict says that the context is known to have been decided in
+// several ways.
+func (f *frame) decision(t *metadata.Tree) (d *metadata.Decision, conflict bool) {
 	b := f.b
 	top := f.gpr[isa.RSP]&^(b.redirect.StackSize-1) + b.redirect.StackSize
-	return t.Decide(func(depth uint32) metadata.Location {
+	leaf := t.Leaf(func(depth uint32) metadata.Location {
 		v, _ := b.word(top - uint64(depth))
 		return b.slow.Location(v)
 	})
+	if leaf == nil {
+		return nil, false
+	}
+	return leaf.Decision, leaf.Decision == nil
 }
 
 // special does what RDTSC and accesses to control registers mean in a view.
@@ -189,7 +197,6 @@ func (f *frame) unknown() error {
 	if b.cfg.Train == nil {
 		return fmt.Errorf("nothing is known about the instruction at %s", where)
 	}
-	before := s.sites[f.rip]
 	b.stats.Trainings++
 	set, err := b.cfg.Train(fmt.Sprintf("%s in %s", where, s.id))
 	if err != nil {
@@ -205,10 +212,8 @@ func (f *frame) unknown() error {
 	if err := b.rejoin(f); err != nil {
 		return err
 	}
-	t := s.sites[f.rip]
-	switch {
-	case t == nil || t.place == nowhere && (before != nil && before.place == nowhere) && f.decision(t.tree) == nil:
-		return f.byOwner(t, where)
+	if t := s.sites[f.rip]; t == nil || t.place == nowhere && f.undecided(t) {
+		return f.byOwner(where)
 	}
 	return nil
 }
@@ -221,16 +226,27 @@ func (b *Bridge) rejoin(f *frame) error {
 	return b.overlay(f.scope, b.clean, f.at&^(b.redirect.StackSize-1), b.redirect.StackSize)
 }
 
-// byOwner executes an instruction of which SLOW-BRIDGE has learned nothing, because it took another path: where each address
-// tells its machine, that is enough.
-func (f *frame) byOwner(t *site, where string) error {
+func (f *frame) undecided(t *site) bool {
+	if special(&t.inst, f.scope.cpu.Frozen) {
+		return false
+	}
+	d, _ := f.decision(t.tree)
+	return d == nil
+}
+
+// byOwner executes an instruction of which SLOW-BRIDGE has learned nothing, because it took another path, or too much, in one
+// context: where the address tells its machine, that is enough. Counters by processor are the trusted VM's.
+func (f *frame) byOwner(where string) error {
 	b := f.b
 	in, _, err := b.code(f.rip)
 	if err != nil {
 		return err
 	}
 	la, ok := f.address(&in)
+	t := &site{address: f.rip, inst: in}
 	switch {
+	case in.HasMem() && in.Seg == isa.GS:
+		return f.interpret(t, [2]bool{})
 	case ok && b.snapshots(la):
 		return f.interpret(t, [2]bool{true, false})
 	case ok && b.trusted(la), ok && la-f.gpr[isa.RSP]&^(b.redirect.StackSize-1) < b.redirect.StackSize:
@@ -282,7 +298,7 @@ func (f *frame) hookTaken() (bool, error) {
 			contexts = append(contexts, c)
 		}
 		tree, _ := metadata.NewTree(contexts)
-		if d := f.decision(tree); d != nil {
+		if d, _ := f.decision(tree); d != nil {
 			return d.Routes[0] == policy.Snapshot, nil
 		}
 	}
