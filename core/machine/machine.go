@@ -35,7 +35,9 @@ type Config struct {
 	Seed uint64
 	// Shifts places a Linux kernel exactly; nil leaves it to Seed and to the command line.
 	Shifts *boot.Shifts
-	Drives []Drive
+	// KeepPhysical keeps the kernel at its physical address when its virtual address is random.
+	KeepPhysical bool
+	Drives       []Drive
 	// Console receives what the guest writes to the first serial port; nil discards it.
 	Console io.Writer
 	// Serial receives what the guest writes to the serial ports COM2, COM3 and COM4, of which there are as many as it has
@@ -199,7 +201,7 @@ func (m *Machine) loadKernel() error {
 	}
 	m.boot, err = image.Load(m.mem, boot.Params{
 		CommandLine: m.cfg.CommandLine, Initrd: m.cfg.Initrd, RSDP: rsdp, Reserved: m.reserved(),
-		Stub: m.cfg.KernelStub, Seed: m.cfg.Seed, Shifts: m.cfg.Shifts,
+		Stub: m.cfg.KernelStub, Seed: m.cfg.Seed, Shifts: m.cfg.Shifts, KeepPhysical: m.cfg.KeepPhysical,
 		LA57: m.cfg.CPU.Model.Has(cpu.ModelLA57),
 	})
 	if err != nil {
