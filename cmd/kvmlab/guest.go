@@ -137,7 +137,10 @@ func (m mount) do() error {
 		if err := os.MkdirAll(m.Target, 0o755); err != nil {
 			return err
 		}
-		return unix.Mount(disk, m.Target, "ext4", unix.MS_NOATIME, "")
+		if err := unix.Mount(disk, m.Target, "ext4", unix.MS_NOATIME, ""); err != nil {
+			return err
+		}
+		return os.RemoveAll(filepath.Join(m.Target, "lost+found")) // mke2fs made it
 	}
 	at := "/run/" + m.Serial
 	if err := os.MkdirAll(at, 0o755); err != nil {

@@ -66,9 +66,10 @@ func run(args []string) (int, error) {
 	})
 	f.StringVar(&l.workDir, "workdir", "/", "the command's working folder in the lab")
 	f.StringVar(&l.guests, "guests", defaultGuests(), "the `folder` that make guest-cloud-6.1 fills")
+	f.StringVar(&l.cpu, "cpu", "max,la57=off", "QEMU's processor `model`; page tables of five levels make everything slower")
 	f.IntVar(&l.memory, "memory", 2048, "`MiB` of memory")
 	f.IntVar(&l.cpus, "cpus", 1, "processors")
-	f.DurationVar(&l.timeout, "timeout", 10*time.Minute, "limit for it all")
+	f.DurationVar(&l.timeout, "timeout", 15*time.Minute, "limit for it all")
 	f.BoolVar(&l.verbose, "verbose", false, "print the kernel's messages on stderr")
 	verb := ""
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
