@@ -43,6 +43,7 @@ func TestPassesThrough(t *testing.T) {
 		{name: "output and exit code", command: `echo out; echo err >&2; exit 7`, stdout: "out\n", stderr: "err\n", code: 7},
 		{name: "arguments and variables", command: `echo "$0|$1|$HERE|$PWD"`, stdout: "-|a b|x=y|/some/where\n", flags: []string{"--env", "HERE=x=y", "--workdir", "/some/where"}},
 		{name: "KVM and memory", command: `test -c /dev/kvm && awk '/MemTotal/{print ($2 > 2500000)}' /proc/meminfo; nproc`, stdout: "1\n2\n", flags: []string{"--memory", "3000", "--cpus", "2"}},
+		{name: "a machine with KVM", command: `/kvmlab exec -- sh -c 'echo here; exit 9'`, stdout: "here\n", flags: []string{"--dir", *kvmlab + ":/kvmlab"}, code: 9},
 		{name: "killed", command: `kill -9 $$`, stderr: "kvmlab: sh: signal: killed\n", code: 128 + 9},
 		{name: "left behind", command: `sleep 1000 & echo done`, stdout: "done\n"},
 		{name: "not there", command: `exec /nowhere`, stderr: "-: exec: line 0: /nowhere: not found\n", code: 127},
