@@ -76,6 +76,9 @@ func (l *lab) run(ctx context.Context) (int, error) {
 		return exitFailed, err
 	}
 	disks, mounts, err := l.disks(ctx, work)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return exitTimeout, fmt.Errorf("the disks were not made after %v; give more --timeout", l.timeout)
+	}
 	if err != nil {
 		return exitFailed, err
 	}
@@ -125,7 +128,7 @@ func (l *lab) boot(ctx context.Context, kernel, initrd string, disks []string, j
 	switch {
 	case err == nil:
 		return code, nil
-	case errors.Is(context.Cause(ctx), context.DeadlineExceeded):
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return exitTimeout, fmt.Errorf("not finished after %v%s", l.timeout, console)
 	case ctx.Err() != nil:
 		return exitFailed, errors.New("interrupted")
