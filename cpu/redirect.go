@@ -323,11 +323,11 @@ func (c *CPU) EnterScope(s Scope) {
 	r.stats.Scopes++
 }
 
-// StepScoped executes one instruction as in a scope, its operands (see Observation) being the other machine's where other says so,
-// but not those in user space and on the stack. Taint must be on; what the step taints is forgotten.
-func (c *CPU) StepScoped(other [2]bool) vcpu.Exit {
+// StepScoped executes one instruction in a scope, its operands (see Observation) being the other machine's where other says so, but
+// not those in user space and on the stack. Taint must be on; what the step taints is forgotten.
+func (c *CPU) StepScoped(in Scope, other [2]bool) vcpu.Exit {
 	r := c.redir
-	s := &activeScope{top: ^uint64(0), base: c.r[isa.RSP] &^ (r.StackSize - 1), size: r.StackSize, forced: &other, node: &callNode{}}
+	s := &activeScope{Scope: in, top: ^uint64(0), base: c.r[isa.RSP] &^ (r.StackSize - 1), size: r.StackSize, forced: &other, node: &callNode{}}
 	r.cur = s
 	exit := c.Step()
 	r.cur = nil

@@ -531,7 +531,14 @@ func (c *CPU) routeAddress(s *activeScope, operand uint8, m taint.Mask, seg uint
 		return rt, ByStack
 	case s.blind != 0:
 		return rt, BySubtree
-	case s.forced != nil:
+	}
+	if len(s.Substitutes) != 0 {
+		if pa, ok := c.substitute(s, la, perCPU, c.seg[seg].Base); ok {
+			rt.fixed, rt.to = true, pa
+			return rt, BySubstitute
+		}
+	}
+	if s.forced != nil {
 		if !s.forced[operand] {
 			return rt, ByDefault
 		}
@@ -539,12 +546,6 @@ func (c *CPU) routeAddress(s *activeScope, operand uint8, m taint.Mask, seg uint
 			rt.to = r.PerCPU - c.seg[seg].Base
 		}
 		return rt, ByTaint
-	}
-	if len(s.Substitutes) != 0 {
-		if pa, ok := c.substitute(s, la, perCPU, c.seg[seg].Base); ok {
-			rt.fixed, rt.to = true, pa
-			return rt, BySubstitute
-		}
 	}
 	if perCPU {
 		off := la - c.seg[seg].Base

@@ -399,10 +399,6 @@ func (b *Bridge) makeStepper() error {
 	b.stepper = cpu.New(model)
 	b.stepper.EnableTaint(&cpu.TaintOptions{PointerPart: true})
 	r := *b.redirect
-	r.Translate = func(la uint64) (uint64, bool) {
-		pa, ok := b.redirect.Translate(la)
-		return pa - slowbridge.Base + SnapshotBase, ok
-	}
 	r.Hooks, r.Plan = nil, nil
 	b.stepper.EnableRedirection(&r)
 	return nil
@@ -413,6 +409,9 @@ type stepMemory struct{ b *Bridge }
 
 // Page implements cpu.Memory.
 func (m stepMemory) Page(pa uint64) (*[4096]byte, bool) {
+	if pa >= slowbridge.Base {
+		return m.b.cfg.Memory.Page(pa), true
+	}
 	p := m.b.mem(pa)
 	return p, p != nil
 }

@@ -26,7 +26,7 @@ func (f *frame) interpret(t *site, other [2]bool) error {
 	if err := b.stepper.SetState(s); err != nil {
 		return err
 	}
-	exit := b.stepper.StepScoped(other)
+	exit := b.stepper.StepScoped(f.scope.cpu, other)
 	after := b.stepper.State()
 	if exit.Reason != vcpu.ExitDeadline {
 		return fmt.Errorf("at %s: %s", b.format(f.rip), exit.Detail)
