@@ -29,6 +29,9 @@ const (
 	window      = windowPages << 21
 )
 
+// ErrTrained says that SLOW-BRIDGE has run the same command on the same snapshot already, so that it has nothing to add.
+var ErrTrained = errors.New("nothing is left to learn")
+
 // Config is what a Bridge joins.
 type Config struct {
 	// Machine is the trusted VM, stopped between two instructions of kernel or user code.
@@ -39,7 +42,7 @@ type Config struct {
 	Resolve func(slowbridge.Guest) (*slowbridge.Bridge, error)
 	// Known is what was learned before. It may be nil.
 	Known *metadata.Set
-	// Train is FALLBACK: it learns what SLOW-BRIDGE makes of the command and returns all that is known then.
+	// Train is FALLBACK: it learns what SLOW-BRIDGE makes of the command and returns all that is known then, or ErrTrained.
 	Train func(reason string) (*metadata.Set, error)
 	// ExitSwitching has the guest leave at each int3, as in the paper, instead of switching views by itself.
 	ExitSwitching bool

@@ -1,6 +1,7 @@
 package fastbridge
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/hybridbridge/emu/core/fastbridge/monitor"
@@ -197,11 +198,14 @@ func (f *frame) unknown() error {
 	if b.cfg.Train == nil {
 		return fmt.Errorf("nothing is known about the instruction at %s", where)
 	}
-	b.stats.Trainings++
 	set, err := b.cfg.Train(fmt.Sprintf("%s in %s", where, s.id))
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrTrained):
+		return f.byOwner(where)
+	case err != nil:
 		return err
 	}
+	b.stats.Trainings++
 	b.set = set
 	b.allow()
 	for _, other := range b.scopes {

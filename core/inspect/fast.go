@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/hybridbridge/emu/core/fastbridge"
 	"github.com/hybridbridge/emu/core/metadata"
@@ -25,7 +26,7 @@ func (r *run) connectFast(ctx context.Context) error {
 	}
 	last := ranges[len(ranges)-1]
 	m := r.sess.Machine()
-	views, flat, err := fastbridge.AddMemory(m, last.Base + last.Size)
+	views, flat, err := fastbridge.AddMemory(m, last.Base+last.Size)
 	if err != nil {
 		return err
 	}
@@ -43,8 +44,19 @@ func (r *run) connectFast(ctx context.Context) error {
 	return err
 }
 
-// train is FALLBACK: it runs the same command on the same snapshot in SLOW-BRIDGE, and returns all that is known then.
+// train is FALLBACK: it runs the same command on the same snapshot in SLOW-BRIDGE, and returns all that is known then. SLOW-BRIDGE
+// repeats, so that it is not asked twice.
 func (r *run) train(ctx context.Context, reason string) (*metadata.Set, error) {
+	id, err := identity(r.Snapshot)
+	if err != nil {
+		return nil, err
+	}
+	if r.trained || r.known != nil && slices.ContainsFunc(r.known.Trainings(), func(t metadata.Training) bool {
+		return t.Snapshot == id && slices.Equal(t.Command, r.Argv)
+	}) {
+		return nil, fastbridge.ErrTrained
+	}
+	r.trained = true
 	r.Progress("training in SLOW-BRIDGE, for " + reason)
 	o := r.Options
 	o.Fast, o.Stdout, o.Stderr, o.Console, o.Trace = FastOff, io.Discard, io.Discard, nil, nil
@@ -59,5 +71,6 @@ func (r *run) train(ctx context.Context, reason string) (*metadata.Set, error) {
 	if _, err := Run(ctx, o); err != nil {
 		return nil, err
 	}
-	return o.MetaData.Load(r.key())
+	r.known, err = o.MetaData.Load(r.key())
+	return r.known, err
 }

@@ -171,10 +171,12 @@ type run struct {
 	snap   snapshots.Snapshot
 	bridge *slowbridge.Bridge
 	fast   *fastbridge.Bridge
-	known  *metadata.Set
-	sess   *session.Session
-	stats  Stats
-	since  time.Time
+	// trained says that SLOW-BRIDGE has run the command.
+	trained bool
+	known   *metadata.Set
+	sess    *session.Session
+	stats   Stats
+	since   time.Time
 }
 
 // lap returns the time since the last lap.
