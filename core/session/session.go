@@ -143,7 +143,7 @@ func (s *Session) Machine() *machine.Machine { return s.m }
 func (s *Session) Close() error { return s.m.Close() }
 
 func (s *Session) boot(ctx context.Context) error {
-	limit := s.m.CPU().Instructions() + s.cfg.Budget
+	limit := s.m.VCPU().Instructions() + s.cfg.Budget
 	line, err := s.next(ctx, limit)
 	switch {
 	case err != nil:
@@ -179,7 +179,7 @@ func (s *Session) Run(ctx context.Context, c Command) (exitCode int, err error) 
 	}
 	s.stdout, s.stderr, s.outErr = c.Stdout, c.Stderr, nil
 	s.m.InputTo(portControl, []byte(line))
-	limit := s.m.CPU().Instructions() + s.cfg.Budget
+	limit := s.m.VCPU().Instructions() + s.cfg.Budget
 	for {
 		line, err := s.next(ctx, limit)
 		if err != nil {
