@@ -67,6 +67,11 @@ func featureBits(leaves []vcpu.CPUIDLeaf) (b cpuidBits) {
 	return b
 }
 
+// featureBits needs no more of a processor than its model.
+func (cfg Config) featureBits() cpuidBits {
+	return featureBits((&CPU{feat: cfg.Features, model: cfg.Model}).CPUIDLeaves())
+}
+
 func (b cpuidBits) and(o cpuidBits) cpuidBits {
 	for i := range b {
 		b[i] &= o[i]
@@ -98,13 +103,13 @@ type choice struct {
 
 // choices are the features of cfg, those with the fewest bits first: a feature may bring others' bits with it.
 func choices(cfg Config) []choice {
-	all := featureBits(New(cfg).CPUIDLeaves())
+	all := cfg.featureBits()
 	var list []choice
 	add := func(name string, feat isa.FeatureSet, model Model) {
 		less := cfg
 		less.Features &^= feat
 		less.Model &^= model
-		list = append(list, choice{name, feat, model, all.without(featureBits(New(less).CPUIDLeaves()))})
+		list = append(list, choice{name, feat, model, all.without(less.featureBits())})
 	}
 	for f := range isa.Feature(64) {
 		if f != isa.FeatNone && cfg.Features.Has(f) {
@@ -128,9 +133,13 @@ func choices(cfg Config) []choice {
 // Fit returns the configuration without the features that host, what another processor's CPUID can report, lacks, and their
 // names as ParseModel takes them. rest are lacking features that every model has, by their place in CPUID.
 func (cfg Config) Fit(host []vcpu.CPUIDLeaf) (fit Config, dropped, rest []string) {
-	c := New(cfg)
-	cfg.Features, cfg.Model = c.feat, c.model
-	missing := featureBits(c.CPUIDLeaves()).without(featureBits(host))
+	if cfg.Features == 0 {
+		cfg.Features = DefaultFeatures
+	}
+	if cfg.Model == 0 {
+		cfg.Model = DefaultModel
+	}
+	missing := cfg.featureBits().without(featureBits(host))
 	for i, w := range cpuidWords {
 		missing[i] &^= w.free
 	}

@@ -7,14 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ioctl calls the kernel. The goroutine may be preempted while the kernel works, KVM_RUN included.
+// ioctl calls the kernel.
 func ioctl(fd int, request, arg uintptr, name string) (int, error) {
 	for {
 		r, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, arg)
-		switch {
-		case errno == 0:
+		switch errno {
+		case 0:
 			return int(r), nil
-		case errno == unix.EINTR && request != kvmRun:
+		case unix.EINTR:
 		default:
 			return 0, fmt.Errorf("%s: %w", name, errno)
 		}
@@ -83,9 +83,14 @@ func setMSRFilter(vm int, f *kvmMSRFilter) error {
 
 // run enters the guest until something is left to user space, or until a signal that kvmSignalMask lets pass: EINTR. Of an
 // exit for a port, a register or an MSR, the instruction is not over until run is called again.
+//
+// Go's scheduler is not told, and need not be: when it wants the thread, for another goroutine or to collect garbage, it
+// sends a signal, which ends run too. A system call that it is told of costs each short exit its processor.
 func run(vcpu int) error {
-	_, err := ioctl(vcpu, kvmRun, 0, "KVM_RUN")
-	return err
+	if _, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(vcpu), kvmRun, 0); errno != 0 {
+		return fmt.Errorf("KVM_RUN: %w", errno)
+	}
+	return nil
 }
 
 func getRegs(vcpu int, r *kvmRegs) error { return with(vcpu, kvmGetRegs, r, "KVM_GET_REGS") }

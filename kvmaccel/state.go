@@ -211,7 +211,7 @@ func toEvents(s *vcpu.State) *kvmEvents {
 
 func (e *kvmEvents) into(s *vcpu.State) {
 	s.NMIPending, s.NMIBlocked = e.NMIPending != 0, e.NMIMasked != 0
-	s.MovSSShadow = e.Shadow&shadowMovSS != 0
+	s.MovSSShadow = e.Shadow == shadowMovSS // AMD's processors do not tell, and KVM says both then
 	s.InterruptShadow = e.Shadow != 0
 }
 

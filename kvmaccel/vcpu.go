@@ -157,7 +157,11 @@ func (v *VCPU) create(kvm int) error {
 		}
 		*has = n > 0
 	}
-	return errors.Join(v.describe(host), v.startClock())
+	if err := errors.Join(v.describe(host), v.startClock()); err != nil {
+		return err
+	}
+	s := v.cfg.Model.State()
+	return v.setState(&s)
 }
 
 // describe makes CPUID report what the model reports.
@@ -165,16 +169,20 @@ func (v *VCPU) describe(host []vcpu.CPUIDLeaf) error {
 	if names := v.cfg.Model.Lacking(host); names != nil {
 		return fmt.Errorf("%w for this model of processor: the host lacks %s", ErrUnusable, strings.Join(names, ", "))
 	}
-	leaves := v.cfg.Model.CPUIDLeaves()
-	if len(leaves) > maxCPUID {
-		return fmt.Errorf("the model has %d CPUID leaves, more than KVM takes", len(leaves))
-	}
-	c := &kvmCPUID{N: uint32(len(leaves))}
-	for i, l := range leaves {
-		c.Entry[i] = kvmCPUIDEntry{Leaf: l.Leaf, Sub: l.Sub, EAX: l.EAX, EBX: l.EBX, ECX: l.ECX, EDX: l.EDX}
-		if l.Indexed {
-			c.Entry[i].Flags = cpuidSignificantIndex
+	c := new(kvmCPUID)
+	for _, l := range v.cfg.Model.CPUIDLeaves() {
+		e := kvmCPUIDEntry{Leaf: l.Leaf, Sub: l.Sub, EAX: l.EAX, EBX: l.EBX, ECX: l.ECX, EDX: l.EDX}
+		if l.EAX|l.EBX|l.ECX|l.EDX == 0 {
+			continue // what is not there reads so; to some that are there, KVM adds
 		}
+		if c.N == maxCPUID {
+			return fmt.Errorf("the model has more than %d CPUID leaves", maxCPUID)
+		}
+		if l.Indexed {
+			e.Flags = cpuidSignificantIndex
+		}
+		c.Entry[c.N] = e
+		c.N++
 	}
 	return setCPUID(v.fd, c)
 }
@@ -196,7 +204,6 @@ func (v *VCPU) startClock() error {
 		v.cfg.Log.Info("the host's processor cannot scale the time-stamp counter (KVM_CAP_TSC_CONTROL): guest time passes at its rate", "times", float64(kHz)/gigahertz)
 	}
 	v.clock.start(uint64(kHz))
-	v.retune = true
 	return nil
 }
 
