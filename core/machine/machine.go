@@ -56,6 +56,10 @@ type Config struct {
 	Interactive bool
 	// CPU chooses the processor's model; its Memory, Platform and Seed are set by New.
 	CPU cpu.Config
+	// Accel runs the guest on the host's processor instead of the emulator's; nil does not. Guest time then is the host's, so
+	// runs do not repeat, idle time passes at the host's pace, budgets are in nanoseconds, and there is no taint, no debugger
+	// and no Beyond.
+	Accel Accelerator
 	// Taint switches taint on.
 	Taint *cpu.TaintOptions
 	// Beyond, if not nil, has memory at physical addresses from BeyondBase on, which the guest's page tables cannot reach:
@@ -63,6 +67,10 @@ type Config struct {
 	Beyond func(pa uint64) *[4096]byte
 	Log    hclog.Logger
 }
+
+// Accelerator makes a vCPU without memory, on the host's processor, that is like model: such as kvmaccel.New. model does not
+// run; it answers what the guest asks about its processor.
+type Accelerator func(model *cpu.CPU, platform vcpu.Platform) (vcpu.Accelerated, error)
 
 // BeyondBase is the first physical address that is served by Config.Beyond: that after MAXPHYADDR.
 const BeyondBase = 1 << 40
@@ -110,7 +118,9 @@ type Outcome struct {
 type Machine struct {
 	cfg   Config
 	log   hclog.Logger
-	cpu   *cpu.CPU
+	vcpu  vcpu.VCPU        // what runs the guest: cpu or accel
+	cpu   *cpu.CPU         // the emulator; with accel, its model
+	accel vcpu.Accelerated // nil without Config.Accel
 	mem   *memory.Memory
 	bus   *bus
 	queue *clock.Queue
@@ -175,14 +185,19 @@ func assemble(cfg Config) (*Machine, error) {
 	c := cfg.CPU
 	c.Memory, c.Platform, c.Seed = ram{mem, cfg.Beyond}, m, cfg.Seed
 	m.cpu = cpu.New(c)
+	m.vcpu = m.cpu
 	if cfg.Taint != nil {
 		m.cpu.EnableTaint(cfg.Taint)
 	}
-	mem.OnWrite(m.cpu.MemoryWritten)
 	m.console = &console{out: cfg.Console}
-	if err := m.wire(); err != nil {
-		mem.Close()
-		return nil, err
+	if err = m.wire(); err == nil && cfg.Accel != nil {
+		err = m.accelerate()
+	}
+	if err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	if m.accel == nil {
+		mem.OnWrite(m.cpu.MemoryWritten)
 	}
 	return m, nil
 }
@@ -210,12 +225,14 @@ func (m *Machine) loadKernel() error {
 		if m.regions, err = findRegions(image, m.boot.Shifts); err != nil {
 			return err
 		}
-		m.regions.arm(m.cpu)
+		if err := m.armRegions(); err != nil {
+			return err
+		}
 	}
 	s := m.cpu.State()
 	m.boot.Entry.Apply(&s)
 	enableMTRRs(&s.MSR, m.cfg.CPU.PhysBits)
-	return m.cpu.SetState(s)
+	return m.vcpu.SetState(s)
 }
 
 // enableMTRRs does what firmware does: all memory is write-back but the last GiB below 4 GiB, where devices are
@@ -232,20 +249,35 @@ func enableMTRRs(r *vcpu.MSRs, physBits uint8) {
 
 // Close releases memory and drives.
 func (m *Machine) Close() error {
-	return errors.Join(m.board.close(), m.mem.Close())
+	var err error
+	if m.accel != nil {
+		err = m.accel.Close()
+	}
+	return errors.Join(err, m.board.close(), m.mem.Close())
 }
 
-// CPU returns the processor.
-func (m *Machine) CPU() *cpu.CPU { return m.cpu }
+// VCPU returns the processor.
+func (m *Machine) VCPU() vcpu.VCPU { return m.vcpu }
 
-// VCPU returns the processor, whatever it is.
-func (m *Machine) VCPU() vcpu.VCPU { return m.cpu }
+// CPU returns the processor if it is the emulator's, else nil.
+func (m *Machine) CPU() *cpu.CPU {
+	if m.accel != nil {
+		return nil
+	}
+	return m.cpu
+}
 
 // CPUConfig is the model of the processor.
 func (m *Machine) CPUConfig() cpu.Config { return m.cfg.CPU }
 
 // AddMemory gives the guest memory beside its own, at a physical address where it has nothing: memory.Memory.Add.
-func (m *Machine) AddMemory(pa, size uint64) ([]byte, error) { return m.mem.Add(pa, size) }
+func (m *Machine) AddMemory(pa, size uint64) ([]byte, error) {
+	b, err := m.mem.Add(pa, size)
+	if err == nil && m.accel != nil {
+		err = m.accel.AddSlot(pa, b, false)
+	}
+	return b, err
+}
 
 // HandlePort calls f with what the guest writes to a port that no device has. f runs on the machine's goroutine, between two
 // instructions.
@@ -273,14 +305,14 @@ func (p *portHandler) WritePort(_ uint16, _ int, v uint32) { p.f(v) }
 func (m *Machine) Memory() *memory.Memory { return m.mem }
 
 // Now returns guest time: one nanosecond an instruction, plus what passed while the guest was idle.
-func (m *Machine) Now() clock.Time { return clock.Time(m.cpu.Instructions() + m.skipped) }
+func (m *Machine) Now() clock.Time { return clock.Time(m.vcpu.Instructions() + m.skipped) }
 
 // timerSet bounds the run in progress, since a timer was set that is due earlier.
 func (m *Machine) timerSet(deadline clock.Time) {
 	if m.outcome != nil {
 		return // the run ends here
 	}
-	m.cpu.SetDeadline(min(m.instructionsAt(deadline), m.limit()))
+	m.vcpu.SetDeadline(min(m.instructionsAt(deadline), m.limit()))
 }
 
 // instructionsAt returns the instruction count at which guest time will be t if the guest does not idle.
@@ -299,7 +331,7 @@ func (m *Machine) end(o Outcome) {
 	if m.outcome == nil {
 		m.outcome = &o
 	}
-	m.cpu.SetDeadline(0)
+	m.vcpu.SetDeadline(0)
 }
 
 // Input gives the guest bytes as if they had been typed on its serial console.
@@ -330,7 +362,7 @@ func (m *Machine) wake() {
 	case m.wakeup <- struct{}{}:
 	default:
 	}
-	m.cpu.Stop()
+	m.vcpu.Stop()
 }
 
 // Interrupt makes Run end with Interrupted soon. It may be called from any goroutine.
@@ -367,6 +399,9 @@ func (m *Machine) RunToIdle(ctx context.Context, budget uint64) Outcome {
 // Stepped if nothing else happened. No interrupt is taken before it, except that a halted guest sleeps until one comes
 // and the step ends where its handler begins.
 func (m *Machine) Step(ctx context.Context) Outcome {
+	if m.accel != nil {
+		return Outcome{Reason: Unsupported, Detail: "single steps need the emulator"}
+	}
 	return m.run(ctx, m.cpu.Instructions()+1, true)
 }
 
@@ -375,7 +410,7 @@ func (m *Machine) execute(deadline uint64, step bool) vcpu.Exit {
 	if step && !m.cpu.Halted() {
 		return m.cpu.Step()
 	}
-	return m.cpu.Run(deadline)
+	return m.vcpu.Run(deadline)
 }
 
 func (m *Machine) run(ctx context.Context, budget uint64, step bool) Outcome {
@@ -383,6 +418,7 @@ func (m *Machine) run(ctx context.Context, budget uint64, step bool) Outcome {
 	defer stop()
 	m.board.budget = budget
 	m.started, m.base = time.Now(), m.Now()
+	realtime := m.cfg.Realtime && m.accel == nil // guest time is the host's with accel
 	for {
 		m.queue.RunDue()
 		m.takeInput()
@@ -392,17 +428,17 @@ func (m *Machine) run(ctx context.Context, budget uint64, step bool) Outcome {
 		switch {
 		case ctx.Err() != nil || m.interrupted.Swap(false):
 			return Outcome{Reason: Interrupted}
-		case m.cpu.Instructions() >= budget && step:
+		case m.vcpu.Instructions() >= budget && step:
 			return Outcome{Reason: Stepped}
-		case m.cpu.Instructions() >= budget:
+		case m.vcpu.Instructions() >= budget:
 			return Outcome{Reason: Budget}
 		}
 		deadline := min(m.instructionsAt(m.queue.Next()), budget)
-		if m.cfg.Realtime {
-			deadline = min(deadline, m.cpu.Instructions()+realtimeSlice)
+		if realtime {
+			deadline = min(deadline, m.vcpu.Instructions()+realtimeSlice)
 		}
 		exit := m.execute(deadline, step)
-		if m.cfg.Realtime {
+		if realtime {
 			m.catchUp()
 		}
 		if o := m.takeOutcome(); o != nil {
@@ -412,7 +448,7 @@ func (m *Machine) run(ctx context.Context, budget uint64, step bool) Outcome {
 		switch exit.Reason {
 		case vcpu.ExitDeadline, vcpu.ExitStopped:
 		case vcpu.ExitHalt:
-			if step && m.cpu.Instructions() >= budget {
+			if step && m.vcpu.Instructions() >= budget {
 				continue
 			}
 			if o := m.idle(ctx); o != nil {
@@ -463,7 +499,7 @@ func (m *Machine) idle(ctx context.Context) *Outcome {
 	next := m.queue.Next()
 	waits := m.cfg.Interactive && !m.inputEnded.Load() || m.cfg.Realtime
 	switch {
-	case m.cpu.RFLAGS()&cpu.FlagIF == 0:
+	case !m.vcpu.InterruptsEnabled():
 		return &Outcome{Reason: Halted, Detail: "the guest executed HLT with interrupts disabled"}
 	case m.endIdle:
 		return &Outcome{Reason: Idle}
@@ -471,7 +507,7 @@ func (m *Machine) idle(ctx context.Context) *Outcome {
 		return &Outcome{Reason: Idle, Detail: "the guest waits for an interrupt, no timer is set and no input can come"}
 	}
 	now := m.Now()
-	if n := m.cpu.Instructions(); n != m.idleAt {
+	if n := m.vcpu.Instructions(); n != m.idleAt {
 		m.idleAt, m.idleSince = n, now
 	}
 	if next != clock.Never && next <= now {
@@ -480,20 +516,20 @@ func (m *Machine) idle(ctx context.Context) *Outcome {
 	if !waits && now-m.idleSince > idleTooLong {
 		return &Outcome{Reason: Idle, Detail: "a day of guest time has passed without an interrupt that the guest takes"}
 	}
-	if waits {
-		if !m.sleep(ctx, next, now) {
-			return nil
+	switch {
+	case waits || m.accel != nil:
+		slept := m.sleep(ctx, next, now)
+		if m.accel == nil { // whose time goes on by itself
+			m.skipped += uint64(slept)
 		}
-	}
-	if next != clock.Never {
+	default:
 		m.skipped += uint64(next - now)
 	}
 	return nil
 }
 
-// sleep lets host time pass until guest time next. It reports false if something else came first; guest time has then
-// advanced by what was slept.
-func (m *Machine) sleep(ctx context.Context, next, now clock.Time) bool {
+// sleep lets host time pass until guest time next, or until something comes, and returns by how much guest time has advanced.
+func (m *Machine) sleep(ctx context.Context, next, now clock.Time) clock.Time {
 	var expired <-chan time.Time
 	begin := time.Now()
 	if next != clock.Never {
@@ -503,16 +539,15 @@ func (m *Machine) sleep(ctx context.Context, next, now clock.Time) bool {
 	}
 	select {
 	case <-expired:
-		return true
+		return next - now
 	case <-m.wakeup:
 	case <-ctx.Done():
 	}
-	slept := uint64(time.Since(begin))
+	slept := clock.Time(time.Since(begin))
 	if next != clock.Never {
-		slept = min(slept, uint64(next-now))
+		slept = min(slept, next-now)
 	}
-	m.skipped += slept
-	return false
+	return slept
 }
 
 // catchUp ties guest time to the host's: the guest is slower than one instruction a nanosecond, so time that has passed

@@ -6,7 +6,6 @@ import (
 
 	"github.com/hybridbridge/emu/core/boot"
 	"github.com/hybridbridge/emu/core/symbols"
-	"github.com/hybridbridge/emu/cpu"
 	"github.com/hybridbridge/emu/cpu/vcpu"
 )
 
@@ -48,7 +47,14 @@ func findRegions(image *boot.Image, s boot.Shifts) (*regions, error) {
 	return r, err
 }
 
-func (r *regions) arm(c *cpu.CPU) { c.AddBreakpoint(r.Stop) }
+// armRegions makes the guest stop where its regions are to be placed.
+func (m *Machine) armRegions() error {
+	if m.accel != nil {
+		return fmt.Errorf("%w: the memory regions of a kernel that starts are placed by the emulator: boot it there, save, and load that", ErrConfig)
+	}
+	m.cpu.AddBreakpoint(m.regions.Stop)
+	return nil
+}
 
 // placeRegions handles the exit at a breakpoint that arm has set.
 func (m *Machine) placeRegions(exit vcpu.Exit) (handled bool, err error) {
@@ -64,8 +70,7 @@ func (m *Machine) placeRegions(exit vcpu.Exit) (handled bool, err error) {
 			return false, fmt.Errorf("%w: kernel_randomize_memory() has no return address at %#x", boot.ErrShifts, sp)
 		}
 		r.Entered, r.Stop = true, binary.LittleEndian.Uint64(b[:])
-		r.arm(m.cpu)
-		return true, nil
+		return true, m.armRegions()
 	}
 	for _, v := range r.Bases {
 		binary.LittleEndian.PutUint64(b[:], v.Value)
