@@ -15,9 +15,11 @@ import (
 
 	"github.com/hybridbridge/emu/core/image"
 	"github.com/hybridbridge/emu/core/inspect"
+	"github.com/hybridbridge/emu/core/machine"
 	"github.com/hybridbridge/emu/core/metadata"
 	"github.com/hybridbridge/emu/core/policy/host"
 	"github.com/hybridbridge/emu/core/session"
+	"github.com/hybridbridge/emu/kvmaccel"
 )
 
 // Exit codes of an inspection beside the tool's own, as timeout(1) and env(1) have them.
@@ -35,7 +37,7 @@ type inspectFlags struct {
 
 func (i *inspectFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&i.snapshot, "snapshot", "", "memory snapshot of the untrusted machine, in any format of \"emu snapshot info\"")
-	f.StringVar(&i.accel, "accel", "soft", "what runs the trusted VM: soft")
+	f.StringVar(&i.accel, "accel", "soft", "what runs the trusted VM: soft (SLOW-BRIDGE), kvm (FAST-BRIDGE), or auto: KVM where it can be used")
 	f.StringVar(&i.views, "views", "", "emu: FAST-BRIDGE on the emulator's vCPU, for debugging")
 	f.StringVar(&i.switching, "switch", "inguest", "how FAST-BRIDGE switches views: inguest, or exit as in the paper")
 	f.StringVar(&i.stats, "stats", "", "say what the run took on standard error: text or json")
@@ -73,8 +75,10 @@ func runInspect(c *cobra.Command, flags *inspectFlags, logger func() (hclog.Logg
 		return usageError("emu inspect needs --snapshot FILE")
 	case len(args) == 0:
 		return usageError("there is no tool to run; as in: emu --snapshot %s -- ps aux", flags.snapshot)
-	case flags.accel != "soft":
-		return usageError("--accel %s: what there is is soft", flags.accel)
+	case flags.views != "" && flags.views != "emu":
+		return usageError("--views %s: it is emu", flags.views)
+	case flags.switching != "inguest" && flags.switching != "exit":
+		return usageError("--switch %s: it is inguest or exit", flags.switching)
 	case flags.stats != "" && flags.stats != "text" && flags.stats != "json":
 		return usageError("--stats %s: text or json", flags.stats)
 	}
@@ -117,8 +121,14 @@ func inspectSnapshot(c *cobra.Command, flags *inspectFlags, log hclog.Logger, ar
 		Stdout: writerFunc(func(p []byte) (int, error) { quiet(); return c.OutOrStdout().Write(p) }),
 		Stderr: writerFunc(func(p []byte) (int, error) { quiet(); return c.ErrOrStderr().Write(p) }),
 	}
-	if flags.views == "emu" {
-		o.Fast = inspect.FastEmulated
+	if o.Accel, err = chooseAccel(flags.accel, log); err != nil {
+		return 0, err
+	}
+	switch {
+	case flags.views == "emu":
+		o.Fast, o.Accel = inspect.FastEmulated, nil
+	case o.Accel != nil:
+		o.Fast = inspect.FastKVM
 	}
 	o.ExitSwitching = flags.switching == "exit"
 	if flags.meta != "none" {
@@ -151,6 +161,25 @@ func inspectSnapshot(c *cobra.Command, flags *inspectFlags, log hclog.Logger, ar
 		printInspectStats(c.ErrOrStderr(), flags.stats, &inspectStats{res.Stats, len(res.Stats.Pages), policies.Stats()})
 	}
 	return res.ExitCode, err
+}
+
+// chooseAccel returns KVM's vCPUs if they are wanted and can be had, else nil.
+func chooseAccel(accel string, log hclog.Logger) (machine.Accelerator, error) {
+	switch accel {
+	case "soft":
+		return nil, nil
+	case "kvm", "auto":
+	default:
+		return nil, usageError("--accel %s: it is soft, kvm or auto", accel)
+	}
+	if _, err := kvmaccel.SupportedCPUID(); err != nil {
+		if accel == "auto" {
+			log.Info("SLOW-BRIDGE alone runs the tool", "reason", err)
+			return nil, nil
+		}
+		return nil, err
+	}
+	return accelerator(log), nil
 }
 
 type writerFunc func([]byte) (int, error)

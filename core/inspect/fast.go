@@ -68,9 +68,11 @@ func (r *run) train(ctx context.Context, reason string) (*metadata.Set, error) {
 		defer os.RemoveAll(dir)
 		o.MetaData = &metadata.Store{Path: filepath.Join(dir, "metadata.db")}
 	}
+	since := r.sess.Machine().VCPU().Instructions()
 	if _, err := Run(ctx, o); err != nil {
 		return nil, err
 	}
+	r.sess.Extend(r.sess.Machine().VCPU().Instructions() - since)
 	r.known, err = o.MetaData.Load(r.key())
 	return r.known, err
 }

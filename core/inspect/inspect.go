@@ -29,7 +29,8 @@ import (
 	"github.com/hybridbridge/emu/snapshots/linux"
 )
 
-// DefaultBudget is how many instructions a tool may take unless Options or the policy say otherwise: some minutes.
+// DefaultBudget is how many instructions a tool may take unless Options or the policy say otherwise: some minutes. Under KVM it is
+// nanoseconds.
 const DefaultBudget = 10_000_000_000
 
 // Policies is who decides: the programs of package core/policy/host.
@@ -53,6 +54,8 @@ type Options struct {
 	Stdout, Stderr io.Writer
 	// Fast says on which vCPU FAST-BRIDGE runs the tool; empty means SLOW-BRIDGE alone.
 	Fast FastMode
+	// Accel makes FastKVM's vCPU.
+	Accel machine.Accelerator
 	// ExitSwitching: see fastbridge.Config.
 	ExitSwitching bool
 	Images        *image.Store
@@ -260,6 +263,7 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 		cfg.Taint, cfg.Beyond = &cpu.TaintOptions{PointerPart: true}, r.memory.Page
 		cfg.OnStart = func(int) error { return r.connect(ctx) }
 	} else {
+		cfg.Accel = o.Accel
 		cfg.OnStart = func(int) error { return r.connectFast(ctx) }
 	}
 	r.sess, err = session.Open(state, cfg)
