@@ -31,8 +31,8 @@ const (
 // inspectFlags are those of emu inspect and of its short form.
 type inspectFlags struct {
 	snapshot, accel, views, switching, trace, stats, meta, plugins string
-	budget                                       uint64
-	console                                      bool
+	budget                                                         uint64
+	console                                                        bool
 }
 
 func (i *inspectFlags) add(f *pflag.FlagSet) {
