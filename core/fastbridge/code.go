@@ -206,10 +206,8 @@ func (b *Bridge) build(s *scope) error {
 			return err
 		}
 	}
-	for a, h := range b.hooks {
-		if h.Kind == cpu.HookLocal {
-			b.enterSite(s, a, monitor.ActionLocal, monitor.ActionLocal)
-		}
+	for a := range b.hooks {
+		b.enterSite(s, a, 0, 0)
 	}
 	return nil
 }
@@ -344,11 +342,36 @@ func (b *Bridge) enterSite(s *scope, a uint64, actionN, actionR byte) {
 		}
 		i = (i + monitor.SiteSize) & mask
 	}
-	if h, ok := b.hooks[a]; ok && h.Kind == cpu.HookLocal {
-		actionN, actionR = monitor.ActionLocal, monitor.ActionLocal
+	e := s.table[i : i+monitor.SiteSize]
+	if h, ok := b.hooks[a]; ok {
+		actionN = b.hookSite(s, a, h, e)
+		actionR = actionN
 	}
-	binary.LittleEndian.PutUint64(s.table[i:], a)
-	s.table[i+monitor.SiteAction], s.table[i+monitor.SiteAction+1] = actionN, actionR
+	binary.LittleEndian.PutUint64(e, a)
+	e[monitor.SiteAction], e[monitor.SiteAction+1] = actionN, actionR
+}
+
+// hookSite makes the entry of a function with a hook, and returns the action. Those that the monitor cannot do are the host's.
+func (b *Bridge) hookSite(s *scope, a uint64, h cpu.Hook, e []byte) (action byte) {
+	if h.Kind == cpu.HookLocal {
+		return monitor.ActionLocal
+	}
+	// Functions begin with a NOP or ENDBR64 of the tracer's or of the branch tracker's, which can be skipped.
+	if t := s.sites[a]; t != nil && t.inst.Op == isa.NOP && t.place == anywhere {
+		e[monitor.SiteSkip] = t.inst.Len
+	}
+	switch {
+	case h.Argument != 0 || h.Always || h.Once || h.Return >= 1<<32 || h.Offset >= 1<<31:
+		return 0
+	case h.Kind == cpu.HookElide:
+		binary.LittleEndian.PutUint32(e[monitor.SiteValue:], uint32(h.Return))
+		return monitor.ActionElide
+	case h.Size == 4 || h.Size == 8:
+		e[monitor.SiteBytes] = byte(h.Size)
+		binary.LittleEndian.PutUint32(e[monitor.SiteValue:], uint32(h.Offset))
+		return monitor.ActionLock
+	}
+	return 0
 }
 
 // refresh takes over what has changed in the kernel's own tables, and user space.

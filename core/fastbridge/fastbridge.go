@@ -22,6 +22,7 @@ const (
 	SnapshotBase = 1 << 37
 	viewsBase    = 1 << 38
 	viewsSize    = 1 << 30 // reserved, taken when used
+	addressesEnd = 1 << 40
 
 	// The last four 2-MiB pages but one of the linear address space are where the monitor sees the first of this memory.
 	windowPages = 3
@@ -176,6 +177,7 @@ func (b *Bridge) Stats() Stats {
 	s.Switches += b.get(monitor.Switches)
 	s.Subtrees += b.get(monitor.Subtrees)
 	s.Interrupts += b.get(monitor.Interrupts)
+	s.Hooks += b.get(monitor.Hooks)
 	return s
 }
 
@@ -245,8 +247,7 @@ func (b *Bridge) snapshots(la uint64) bool {
 
 func (b *Bridge) trusted(la uint64) bool {
 	k := b.cfg.Kernel
-	const most = 1 << 40
-	return la < 1<<63 || la-k.PageOffset < most && !b.snapshots(la) || la-k.VmemmapBase < most>>6 && !b.snapshots(la)
+	return la < 1<<63 || la-k.PageOffset < addressesEnd && !b.snapshots(la) || la-k.VmemmapBase < addressesEnd>>6 && !b.snapshots(la)
 }
 
 func (b *Bridge) findPerCPU() error {
@@ -293,6 +294,11 @@ func (b *Bridge) install() error {
 	}
 	b.put(monitor.PageOffset, b.cfg.Kernel.PageOffset)
 	b.put(monitor.AddressMask, addresses)
+	b.put(monitor.DirectLimit, addressesEnd)
+	b.put(monitor.Boundary, b.boundary)
+	b.put(monitor.Vmemmap, b.cfg.Kernel.VmemmapBase)
+	b.put(monitor.VmemmapLimit, addressesEnd>>6)
+	b.put(monitor.VmemmapBoundary, b.boundary>>6)
 	if b.cfg.ExitSwitching {
 		b.put(monitor.ExitAlways, 1)
 	}
