@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hybridbridge/emu/core/fastbridge/monitor"
 	"github.com/hybridbridge/emu/core/machine"
@@ -57,18 +58,23 @@ type Memory struct {
 
 // Stats counts what a run took.
 type Stats struct {
-	Syscalls    uint64            `json:"syscalls"`    // that asked for their scope
-	Scopes      uint64            `json:"scopes"`      // entered
-	Switches    uint64            `json:"switches"`    // of views
-	Subtrees    uint64            `json:"subtrees"`    // local functions called
-	Interrupts  uint64            `json:"interrupts"`  // within scopes
-	Faults      uint64            `json:"faults"`      // pages of the snapshot that were mapped
-	Hooks       uint64            `json:"hooks"`       // locks and elisions looked at
-	Interpreted uint64            `json:"interpreted"` // instructions
-	Derived     uint64            `json:"derived"`     // unknown instructions that the rules decide by themselves
-	Unknown     uint64            `json:"unknown"`     // instructions that suspended the VM
-	Trainings   uint64            `json:"trainings"`
-	Sites       map[string]uint64 `json:"sites"` // by category
+	Exits       uint64 `json:"exits"`        // of the guest, for the monitor
+	Syscalls    uint64 `json:"syscalls"`     // that asked for their scope
+	Scopes      uint64 `json:"scopes"`       // entered
+	Switches    uint64 `json:"switches"`     // of views
+	SwitchExits uint64 `json:"switch_exits"` // those of them for which the guest was left
+	Subtrees    uint64 `json:"subtrees"`     // local functions called
+	Interrupts  uint64 `json:"interrupts"`   // within scopes
+	Faults      uint64 `json:"faults"`       // pages of the snapshot that were mapped
+	Hooks       uint64 `json:"hooks"`        // locks and elisions looked at
+	Interpreted uint64 `json:"interpreted"`  // instructions
+	Derived     uint64 `json:"derived"`      // unknown instructions that the rules decide by themselves
+	Unknown     uint64 `json:"unknown"`      // instructions that suspended the VM
+	Trainings   uint64 `json:"trainings"`
+	// Host is the time spent answering the monitor without FALLBACK's.
+	Host     time.Duration     `json:"host_ns"`
+	Fallback time.Duration     `json:"fallback_ns"`
+	Sites    map[string]uint64 `json:"sites"` // by category
 }
 
 // Bridge is a trusted VM that sees a snapshot. It belongs to the goroutine that runs the machine.

@@ -3,6 +3,7 @@ package fastbridge
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hybridbridge/emu/core/fastbridge/monitor"
 	"github.com/hybridbridge/emu/core/metadata"
@@ -198,6 +199,7 @@ func (f *frame) unknown() error {
 	if b.cfg.Train == nil {
 		return fmt.Errorf("nothing is known about the instruction at %s", where)
 	}
+	since := time.Now()
 	set, err := b.cfg.Train(fmt.Sprintf("%s in %s", where, s.id))
 	switch {
 	case errors.Is(err, ErrTrained):
@@ -206,6 +208,7 @@ func (f *frame) unknown() error {
 		return err
 	}
 	b.stats.Trainings++
+	b.stats.Fallback += time.Since(since)
 	b.set = set
 	b.allow()
 	for _, other := range b.scopes {
