@@ -36,6 +36,8 @@ type scope struct {
 	views [2]view // non-redirected, redirected
 	sites map[uint64]*site
 	table []byte
+	// taken are functions whose hook did something for an argument whose address does not tell the machine.
+	taken map[uint64]bool
 }
 
 // Views by number.
@@ -157,6 +159,7 @@ func (b *Bridge) build(s *scope) error {
 	}
 	sites := b.set.Sites(s.id)
 	s.sites = make(map[uint64]*site, len(sites))
+	s.taken = map[uint64]bool{}
 	known := make([]*site, 0, len(sites))
 	entries := len(b.hooks) + 256 // unknown sites that turn out to be decided come later
 	for i := range sites {
@@ -171,6 +174,9 @@ func (b *Bridge) build(s *scope) error {
 		}
 		if int(in.Len) != len(m.Bytes) {
 			continue // of another version of the code, which the kernel has patched
+		}
+		if slices.ContainsFunc(m.Contexts, func(c metadata.Context) bool { return c.Marks&metadata.HookTaken != 0 }) {
+			s.taken[a] = true
 		}
 		t := &site{address: a, inst: in}
 		if t.decide(m); !t.known {
@@ -360,8 +366,14 @@ func (b *Bridge) hookSite(s *scope, a uint64, h cpu.Hook, e []byte) (action byte
 	if t := s.sites[a]; t != nil && t.inst.Op == isa.NOP && t.place == anywhere {
 		e[monitor.SiteSkip] = t.inst.Len
 	}
+	if h.Argument == 1 {
+		e[monitor.SiteSkip] |= monitor.SkipSecond
+	}
+	if !s.taken[a] {
+		e[monitor.SiteSkip] |= monitor.SkipOthers
+	}
 	switch {
-	case h.Argument != 0 || h.Always || h.Once || h.Return >= 1<<32 || h.Offset >= 1<<31:
+	case h.Argument > 1 || h.Argument == 1 && h.Kind == cpu.HookLock || h.Always || h.Once || h.Return >= 1<<32 || h.Offset >= 1<<31:
 		return 0
 	case h.Kind == cpu.HookElide:
 		binary.LittleEndian.PutUint32(e[monitor.SiteValue:], uint32(h.Return))

@@ -104,6 +104,7 @@ type Bridge struct {
 	scopes  map[metadata.ScopeID]*scope
 	byEntry map[uint64]*scope // by the address of struct scope in the monitor
 	initial vcpu.State
+	trained bool // FALLBACK has nothing to add
 	stepper *cpu.CPU
 	err     error
 	stats   Stats

@@ -33,7 +33,10 @@ DEFAULT REL
 ; struct site
 %define SITE_ACTION 8			; a byte for each view
 %define SITE_SIZE 16
-%define SITE_SKIP 10			; bytes from the site to where a function goes on whose hook lets it run; 0 if the host must see to it
+%define SITE_SKIP 10			; bytes from the site to where a function goes on whose hook lets it run; 0 if the host must see to it;
+%define SKIP_BYTES 15			; with these two:
+%define SKIP_SECOND 16			; the second argument counts
+%define SKIP_OTHERS 32			; pointers to variables are the trusted VM's
 %define SITE_SIZES 11			; of a lock: its bytes, 4 or 8
 %define SITE_VALUE 12			; what an elided function returns, or where in the object the lock is
 %define ACTION_SWITCH 1
@@ -288,6 +291,10 @@ breakpoint:
 .owner:	mov rcx, rbx
 	and rcx, -SITE_SIZE		; the table is aligned
 	mov rdx, rdi
+	test byte [rcx+SITE_SKIP], SKIP_SECOND
+	cmovnz rdx, rsi
+	test rdx, rdx
+	jns .pass
 	sub rdx, [page_offset]
 	cmp rdx, [direct_limit]
 	jae .pages
@@ -296,14 +303,14 @@ breakpoint:
 	cmp rdx, 0x100000
 	jae .points
 	jmp .leave
-.pages:	mov rdx, rdi
+.pages:	add rdx, [page_offset]
 	sub rdx, [vmemmap]
 	cmp rdx, [vmemmap_limit]
-	jae .leave
+	jae .others
 	cmp rdx, [vmemmap_boundary]
 	jb .points
 .pass:	movzx edx, byte [rcx+SITE_SKIP]
-	test edx, edx
+	and edx, SKIP_BYTES
 	jz .leave
 	inc qword [hooks]
 	add rax, rdx
@@ -313,11 +320,15 @@ breakpoint:
 	pop rcx
 	pop rax
 	iretq
+.others:
+	test byte [rcx+SITE_SKIP], SKIP_OTHERS
+	jnz .pass
+	jmp .leave
 .points:
 	cmp byte [rbx], ACTION_LOCK
 	jne .elide
-	cmp byte [rcx+SITE_SKIP], 0
-	je .leave
+	test byte [rcx+SITE_SKIP], SKIP_BYTES
+	jz .leave
 	mov edx, [rcx+SITE_VALUE]
 	cmp byte [rcx+SITE_SIZES], 8
 	je .lock8

@@ -107,9 +107,15 @@ const (
 const (
 	SiteSize   = 16
 	SiteAction = 8
-	SiteSkip   = 10 // of functions with a hook that lets them run: how long their first instruction is, which does nothing
+	SiteSkip   = 10 // of functions with a hook that lets them run: how long their first instruction is, which does nothing; and flags
 	SiteBytes  = 11 // of the lock
 	SiteValue  = 12 // 4 bytes: the result of an elided call, or where the lock is in its object
+)
+
+// Flags of SiteSkip.
+const (
+	SkipSecond = 16 // the second argument counts, not the first
+	SkipOthers = 32 // an argument that points to a variable is the trusted VM's
 )
 
 // Actions. Anything else asks the host.
