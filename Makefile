@@ -52,8 +52,9 @@ test-image: setup guests
 
 # test-inspect runs tools against a snapshot that it makes, and against MUTATIONS hostile versions of it; about two minutes.
 MUTATIONS ?= 10
-test-inspect: setup build guests
-	$(GO) test -tags boot -timeout 60m -count=1 ./core/inspect/inspecttest -guests $(abspath $(GUESTS)) -plugins $(abspath bin/plugins) -mutations $(MUTATIONS)
+test-inspect: setup build bin/kvmlab guests
+	$(GO) test -tags boot -timeout 60m -count=1 ./core/inspect/inspecttest -guests $(abspath $(GUESTS)) -plugins $(abspath bin/plugins) -mutations $(MUTATIONS) \
+		-emu $(abspath bin/emu) -kvmlab $(abspath bin/kvmlab)
 
 # test-kvm runs the tests with the tag kvm, of the packages KVM_TESTS, under a real KVM: this machine's, or the lab's (docs/kvm.md),
 # after tests of the lab itself; about two minutes on two cores.
