@@ -35,9 +35,11 @@ func (b *borrowed) Page(pa uint64) (*[4096]byte, bool) {
 func (b *borrowed) AddSlot(pa uint64, mem []byte, _ bool) error { b.slots[pa] = mem; return nil }
 func (b *borrowed) RemoveSlot(pa uint64) error                  { delete(b.slots, pa); return nil }
 func (b *borrowed) Close() error                                { *b.closed = true; return nil }
-func (b *borrowed) Until(n uint64) time.Duration                { return time.Duration(min(n, 1<<60)) - time.Since(b.begin) }
-func (b *borrowed) Instructions() uint64                        { return uint64(time.Since(b.begin)) }
-func (b *borrowed) SetDeadline(deadline uint64)                 { b.deadline = deadline; b.CPU.SetDeadline(0) }
+func (b *borrowed) Until(n uint64) time.Duration {
+	return time.Duration(min(n, 1<<60)) - time.Since(b.begin)
+}
+func (b *borrowed) Instructions() uint64        { return uint64(time.Since(b.begin)) }
+func (b *borrowed) SetDeadline(deadline uint64) { b.deadline = deadline; b.CPU.SetDeadline(0) }
 
 func (b *borrowed) Run(deadline uint64) vcpu.Exit {
 	b.deadline = deadline
