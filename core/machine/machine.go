@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -517,37 +518,28 @@ func (m *Machine) idle(ctx context.Context) *Outcome {
 		return &Outcome{Reason: Idle, Detail: "a day of guest time has passed without an interrupt that the guest takes"}
 	}
 	switch {
-	case waits || m.accel != nil:
-		slept := m.sleep(ctx, next, now)
-		if m.accel == nil { // whose time goes on by itself
-			m.skipped += uint64(slept)
-		}
+	case m.accel != nil: // time goes on by itself, and counts against the budget
+		m.sleep(ctx, m.accel.Until(min(m.instructionsAt(next), m.limit())))
+	case waits:
+		m.skipped += uint64(m.sleep(ctx, time.Duration(min(next-now, math.MaxInt64))))
 	default:
 		m.skipped += uint64(next - now)
 	}
 	return nil
 }
 
-// sleep lets host time pass until guest time next, or until something comes, and returns by how much guest time has advanced.
-func (m *Machine) sleep(ctx context.Context, next, now clock.Time) clock.Time {
-	var expired <-chan time.Time
+// sleep lets host time d pass, or less if something comes, and returns how much has passed.
+func (m *Machine) sleep(ctx context.Context, d time.Duration) time.Duration {
 	begin := time.Now()
-	if next != clock.Never {
-		t := time.NewTimer(time.Duration(next - now))
-		defer t.Stop()
-		expired = t.C
-	}
+	t := time.NewTimer(d)
+	defer t.Stop()
 	select {
-	case <-expired:
-		return next - now
+	case <-t.C:
+		return d
 	case <-m.wakeup:
 	case <-ctx.Done():
 	}
-	slept := clock.Time(time.Since(begin))
-	if next != clock.Never {
-		slept = min(slept, next-now)
-	}
-	return slept
+	return min(time.Since(begin), d)
 }
 
 // catchUp ties guest time to the host's: the guest is slower than one instruction a nanosecond, so time that has passed

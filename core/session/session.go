@@ -48,7 +48,8 @@ type Config struct {
 	Run func(ctx context.Context, budget uint64) machine.Outcome
 	// Console receives what the guest writes to its console; nil discards it.
 	Console io.Writer
-	// Accel is the machine's Config.Accel: the host's processor runs the guest. Budget then counts nanoseconds.
+	// Accel is the machine's Config.Accel: what runs the guest in place of the emulator. It excludes Taint and Beyond, and the
+	// budget is in nanoseconds.
 	Accel machine.Accelerator
 	// Taint switches taint on.
 	Taint *cpu.TaintOptions
