@@ -61,6 +61,9 @@ type Config struct {
 	// runs do not repeat, idle time passes at the host's pace, budgets are in nanoseconds, and there is no taint, no debugger
 	// and no Beyond.
 	Accel Accelerator
+	// TimerSlack is how long the timers of a running guest wait for each other, so that a slow host does more than to serve
+	// them. 0 is none.
+	TimerSlack clock.Time
 	// Taint switches taint on.
 	Taint *cpu.TaintOptions
 	// Beyond, if not nil, has memory at physical addresses from BeyondBase on, which the guest's page tables cannot reach:
@@ -130,6 +133,7 @@ type Machine struct {
 
 	// skipped is guest time that passed without instructions, in ns: guest time is instructions plus skipped.
 	skipped uint64
+	due     clock.Time // when timers were last served
 	// idleSince is when the guest fell asleep, at instruction idleAt.
 	idleAt    uint64
 	idleSince clock.Time
@@ -321,6 +325,9 @@ func (m *Machine) instructionsAt(t clock.Time) uint64 {
 	if t == clock.Never {
 		return ^uint64(0)
 	}
+	if s := m.cfg.TimerSlack; s != 0 {
+		t = max(t, m.due+s)
+	}
 	if uint64(t) <= m.skipped {
 		return 0
 	}
@@ -421,6 +428,9 @@ func (m *Machine) run(ctx context.Context, budget uint64, step bool) Outcome {
 	m.started, m.base = time.Now(), m.Now()
 	realtime := m.cfg.Realtime && m.accel == nil // guest time is the host's with accel
 	for {
+		if m.queue.Next() <= m.Now() {
+			m.due = m.Now()
+		}
 		m.queue.RunDue()
 		m.takeInput()
 		if o := m.takeOutcome(); o != nil {
