@@ -1,5 +1,7 @@
 package policy
 
+import "strings"
+
 // Policy is what a kernel policy says about one kernel. All names are symbols of that kernel; a name ending in '*' stands
 // for all symbols that begin so. A name that the kernel does not have is no error: kernels differ.
 type Policy struct {
@@ -29,12 +31,13 @@ type Scope struct {
 	// Syscalls are names without prefix, such as "read".
 	Syscalls []string
 	// Files restricts the scope to calls whose first argument is a descriptor of one of these: the name of a filesystem
-	// type ("proc", "sysfs", "cgroup2"), "chr:MAJOR:MINOR" for a character device, or "socket:FAMILY" ("socket:netlink",
-	// "socket:inet"). Empty: any arguments.
+	// type ("proc", "sysfs", "cgroup2"), "chr:MAJOR:MINOR" for a character device, "socket:FAMILY" ("socket:netlink",
+	// "socket:inet"), or "snapshot" for what was opened in the snapshot. Empty: any arguments.
 	Files []string
 	// FileArgument is the number of the argument that Files is about, from 0.
 	FileArgument int
-	// Paths restricts the scope to calls of which one argument is one of these paths, as the tool writes them. Empty: any.
+	// Paths restricts the scope to calls of which one argument is one of these paths, as the tool writes them. A path that
+	// ends in '*' stands for all that begin so, and one after '!' is taken away again. Empty: any.
 	Paths []string
 	// PathArgument is the number of the argument that Paths is about, from 0.
 	PathArgument int
@@ -42,6 +45,22 @@ type Scope struct {
 	Roots []Root
 	// FreezeClock says that the time-stamp counter reads as it did in the snapshot.
 	FreezeClock bool
+}
+
+// ForPath reports whether Paths has a path.
+func (s *Scope) ForPath(path string) bool {
+	has := len(s.Paths) == 0
+	for _, p := range s.Paths {
+		p, not := strings.CutPrefix(p, "!")
+		prefix, tree := strings.CutSuffix(p, "*")
+		if path == p || tree && strings.HasPrefix(path, prefix) {
+			if not {
+				return false
+			}
+			has = true
+		}
+	}
+	return has
 }
 
 // Root is a kernel global, or a part of one, that is redirected.

@@ -155,7 +155,7 @@ func (b *Bridge) choose(name string, argument func(int) uint64) *policy.Scope {
 		switch {
 		case !slices.Contains(s.Syscalls, name),
 			len(s.Files) > 0 && !slices.Contains(s.Files, b.fileKind(argument(s.FileArgument)&0xffffffff)),
-			len(s.Paths) > 0 && !slices.Contains(s.Paths, b.text(argument(s.PathArgument))):
+			len(s.Paths) > 0 && !s.ForPath(b.text(argument(s.PathArgument))):
 			continue
 		}
 		return s
@@ -171,7 +171,7 @@ func (b *Bridge) text(la uint64) string {
 }
 
 // fileKind returns the filesystem type of a descriptor of the current process, "chr:MAJOR:MINOR" for a character device,
-// "socket:FAMILY" for a socket, or "", which a file of the snapshot is too.
+// "socket:FAMILY" for a socket, "snapshot" for what was opened there, or "".
 func (b *Bridge) fileKind(fd uint64) string {
 	f := &b.files
 	var at uint64
@@ -195,7 +195,7 @@ func (b *Bridge) fileKind(fd uint64) string {
 	at = follow(at + f.fd)
 	file := follow(at + fd*b.types.word)
 	if pa, ok := b.machine.CPU().TranslateLinear(file + f.inode); ok && b.mem.shadow.Get(pa, int(b.types.word)) != taint.Clean {
-		return ""
+		return "snapshot"
 	}
 	inode := follow(file + f.inode)
 	if mode, _ := b.localWord(inode + f.mode); ok && mode&0xf000 == 0x2000 { // S_IFCHR

@@ -97,6 +97,3 @@ func firstProcess(functions, scopes []string) []policy.Substitute {
 	}
 	return out
 }
-
-// aliases are the beginnings of trees.
-var aliases = []policy.Alias{{Functions: []string{"kernfs_*", "sysfs_*"}, Field: "sysfs_root_kn"}}

@@ -27,7 +27,8 @@ var memory = roots("_totalram_pages", "vm_zone_stat", "vm_node_stat", "vm_numa_e
 	"direct_gbpages", "default_hstate_idx")
 
 // Mounted filesystems and the names that are known in them, for paths that are looked up in the snapshot.
-var mounts = roots("dentry_hashtable", "d_hash_shift", "mount_hashtable", "m_hash_mask", "m_hash_shift", "mountpoint_hashtable")
+var mounts = roots("dentry_hashtable", "d_hash_shift", "mount_hashtable", "m_hash_mask", "m_hash_shift", "mountpoint_hashtable",
+	"inode_hashtable", "i_hash_shift", "i_hash_mask")
 
 var modules = roots("modules")
 

@@ -19,7 +19,6 @@ func Policy(k policy.Kernel) policy.Policy {
 		Elided:      slices.Concat(releases, touches, waits, stale, clocksources),
 		Locks:       locks(k.Bits),
 		Substitutes: substitutes,
-		Aliases:     aliases,
 		Clocks:      clocks,
 	}
 }
