@@ -15,8 +15,6 @@ type Policy struct {
 	Locks []Lock
 	// Substitutes let some functions see something else of the snapshot in place of what is local.
 	Substitutes []Substitute
-	// Aliases are objects of the trusted VM in place of which some functions see their like in the snapshot.
-	Aliases []Alias
 	// Clocks are what a frozen time-stamp counter is taken from, the first that is there: the clock's last reading.
 	Clocks []Field
 	// Budget is the number of instructions after which a run ends with an error; 0 leaves it to emu.
@@ -63,7 +61,8 @@ func (s *Scope) ForPath(path string) bool {
 	return has
 }
 
-// Root is a kernel global, or a part of one, that is redirected.
+// Root is a kernel global, or a part of one, that is redirected. Where the kernel has the value of a global in its code (runtime
+// constants), it is redirected there too.
 type Root struct {
 	Symbol string
 	// Offset and Size are in bytes; Size 0 means up to the next symbol.
@@ -110,19 +109,10 @@ type Substitute struct {
 	Snapshot Field
 }
 
-// Alias makes every load that yields the value which a field has in the trusted VM yield the one that it has in the
-// snapshot: for the beginning of a tree that is no global but to which many structures point, such as the root of sysfs.
-type Alias struct {
-	// Functions in which it holds, not what they call.
-	Functions []string
-	// Field is a pointer that the kernel does not change once it is up.
-	Field Field
-}
-
 // Field names a pointer-sized value: a global with an offset in bytes and with its type where these are needed, then
 // members, and members of what a pointer leads to. Types and members are the kernel's own (BTF):
 //
-//	sysfs_root_kn
+//	init_task
 //	init_pid_ns:pid_namespace.child_reaper
 //	init_task:task_struct.nsproxy->mnt_ns
 //	tk_core+8:timekeeper.tkr_mono.cycle_last
