@@ -89,7 +89,7 @@ func (r Runner) Run(ctx context.Context, tool Tool) Result {
 	case err != nil && !errors.As(err, &exit):
 		result.Message = err.Error()
 		return result
-	case cmd.ProcessState.ExitCode() != tool.Status:
+	case cmd.ProcessState.ExitCode() != tool.Status && (cmd.ProcessState.ExitCode() != 0 || !SpecFor(tool.Name).OwnFailure):
 		result.Message = fmt.Sprintf("exit status %d, inside it was %d: %s", cmd.ProcessState.ExitCode(), tool.Status, lastLine(output.String()))
 		return result
 	}

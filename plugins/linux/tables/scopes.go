@@ -36,7 +36,7 @@ var machine = []string{"/*", "/usr/lib*", "!/bin*", "!/etc*", "!/proc*", "!/root
 
 // opened are the paths that are opened in the snapshot. Names of users belong to the machine: these files are read out of the
 // snapshot's page cache.
-var opened = []string{"/etc/passwd", "/etc/group", "/sys", "/sys/*"}
+var opened = []string{"/etc/passwd", "/etc/group", "/sys", "/sys/*", "/dev/loop*"}
 
 // lookupScopes look paths up in the snapshot.
 var lookupScopes = []string{"open", "stat", "statat"}
