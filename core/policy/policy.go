@@ -21,6 +21,9 @@ type Policy struct {
 	Budget uint64
 }
 
+// OwnPID stands in Scope.Paths for the number of the tool's own process in /proc.
+const OwnPID = "$PID"
+
 // Scope is a set of system calls in which kernel globals are redirected. A call belongs to the first scope that matches;
 // a call that matches none has no roots, but what is tainted is redirected there too.
 type Scope struct {
@@ -35,7 +38,7 @@ type Scope struct {
 	// FileArgument is the number of the argument that Files is about, from 0.
 	FileArgument int
 	// Paths restricts the scope to calls of which one argument is one of these paths, as the tool writes them. A path that
-	// ends in '*' stands for all that begin so, and one after '!' is taken away again. Empty: any.
+	// ends in '*' stands for all that begin so, and one after '!' is taken away again. OwnPID stands in them. Empty: any.
 	Paths []string
 	// PathArgument is the number of the argument that Paths is about, from 0.
 	PathArgument int

@@ -3,6 +3,7 @@ package slowbridge
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hybridbridge/emu/core/metadata"
@@ -22,7 +23,9 @@ type entry struct {
 
 // files finds what a descriptor is.
 type files struct {
-	task, files, fdt, maxFDs, fd      uint64
+	task, tgid                        uint64
+	files, fdt, maxFDs, fd            uint64
+	nodeShift, nodeSlots              uint64 // of the tree of process numbers
 	inode, super, fsType, fsName      uint64
 	mode, device                      uint64
 	socketInode, socketSock, skFamily uint64
@@ -77,6 +80,9 @@ func (b *Bridge) findFields() error {
 		return off
 	}
 	f := &b.files
+	f.tgid = get("task_struct", "tgid")
+	f.nodeShift = get("xa_node", "shift")
+	f.nodeSlots = get("xa_node", "slots")
 	f.files = get("task_struct", "files")
 	f.fdt = get("files_struct", "fdt")
 	f.maxFDs = get("fdtable", "max_fds")
@@ -155,12 +161,59 @@ func (b *Bridge) choose(name string, argument func(int) uint64) *policy.Scope {
 		switch {
 		case !slices.Contains(s.Syscalls, name),
 			len(s.Files) > 0 && !slices.Contains(s.Files, b.fileKind(argument(s.FileArgument)&0xffffffff)),
-			len(s.Paths) > 0 && !s.ForPath(b.text(argument(s.PathArgument))):
+			len(s.Paths) > 0 && !s.ForPath(b.pathArgument(argument(s.PathArgument))):
 			continue
 		}
 		return s
 	}
 	return nil
+}
+
+// pathArgument reads a path that the tool gives. In /proc, policy.OwnPID takes the place of the tool's own number, unless that is the
+// number of a process of the snapshot too.
+func (b *Bridge) pathArgument(la uint64) string {
+	path := b.text(la)
+	rest, ok := strings.CutPrefix(path, "/proc/")
+	number, rest, _ := strings.Cut(rest, "/")
+	pid, err := strconv.ParseUint(number, 10, 32)
+	if !ok || err != nil {
+		return path
+	}
+	if own, ok := reader(b.localRead).number(b.current()+b.files.tgid, 4); !ok || own != pid || b.hasPID(pid) {
+		return path
+	}
+	return "/proc/" + policy.OwnPID + "/" + rest
+}
+
+// hasPID reports whether the snapshot has a process or thread of a number, or cannot say.
+func (b *Bridge) hasPID(pid uint64) bool {
+	entry, err := b.evaluate("init_pid_ns:pid_namespace.idr.idr_rt.xa_head")
+	if err != nil {
+		return true
+	}
+	for depth := 0; entry&3 == 2; depth++ { // a node of an XArray
+		node := entry - 2
+		shift, ok1 := reader(b.space.read).number(node+b.files.nodeShift, 1)
+		next, ok2 := b.word(node + b.files.nodeSlots + pid>>shift*b.types.word)
+		if !ok1 || !ok2 || depth > 10 {
+			return true
+		}
+		if pid>>shift >= 64 {
+			return false
+		}
+		entry, pid = next, pid&(1<<shift-1)
+	}
+	return entry != 0 && pid == 0
+}
+
+// current is the address of the current process's task_struct, or 0.
+func (b *Bridge) current() uint64 {
+	segment := isa.GS
+	if b.types.word == 4 {
+		segment = isa.FS
+	}
+	task, _ := b.localWord(b.machine.CPU().State().Seg[segment].Base + b.files.task)
+	return task
 }
 
 // text reads a string of the trusted VM, of at most 255 bytes.
@@ -181,12 +234,7 @@ func (b *Bridge) fileKind(fd uint64) string {
 		ok = ok && good && v != 0
 		return v
 	}
-	segment := isa.GS
-	if b.types.word == 4 {
-		segment = isa.FS
-	}
-	at = follow(b.machine.CPU().State().Seg[segment].Base + f.task)
-	at = follow(at + f.files)
+	at = follow(b.current() + f.files)
 	at = follow(at + f.fdt)
 	limit, _ := b.localWord(at + f.maxFDs)
 	if !ok || fd >= limit&0xffffffff {

@@ -78,7 +78,6 @@ var self = []string{
 	"__do_sys_newuname", "__x64_sys_newuname", "__ia32_sys_newuname", "__do_sys_uname", "__x64_sys_uname",
 	"ksys_shmctl*", "ksys_semctl*", "ksys_msgctl*", "__x64_sys_shmctl", "__x64_sys_semctl", "__x64_sys_msgctl",
 	"__ia32_sys_shmctl", "__ia32_sys_semctl", "__ia32_sys_msgctl",
-	"__x64_sys_getpid", "__ia32_sys_getpid", "__do_sys_getpid", // ps looks itself up in /proc
 }
 
 // lookups are functions that begin to look up a path at the current process's root or working directory.

@@ -34,6 +34,9 @@ var (
 // which it has an instance of its own.
 var machine = []string{"/*", "/usr/lib*", "!/bin*", "!/etc*", "!/proc*", "!/root*", "!/sbin*", "!/tmp*", "!/usr/bin*", "!/usr/sbin*", "!/usr/local*", "!/usr/share*"}
 
+// ownProcess are the paths of the tool's own process, which the snapshot does not have: lsof and ps look themselves up.
+var ownProcess = []string{"/proc/" + policy.OwnPID + "/*"}
+
 // opened are the paths that are opened in the snapshot. Names of users belong to the machine: these files are read out of the
 // snapshot's page cache.
 var opened = []string{"/etc/passwd", "/etc/group", "/sys", "/sys/*", "/dev/loop*"}
@@ -49,6 +52,8 @@ func scopes() []policy.Scope {
 		{Name: "procfs-sendfile", Syscalls: []string{"sendfile", "sendfile64"}, Files: []string{"proc"}, FileArgument: 1, Roots: proc, FreezeClock: true},
 		{Name: "sysfs", Syscalls: fileCalls, Files: []string{"sysfs"}, Roots: proc, FreezeClock: true},
 		{Name: "file", Syscalls: slices.Concat(fileCalls, []string{"close", "ioctl", "open_by_handle_at"}), Files: []string{"snapshot"}, Roots: lookup, FreezeClock: true},
+		{Name: "own", Syscalls: pathCalls, Paths: ownProcess, Roots: timeOfDay},
+		{Name: "ownat", Syscalls: pathCalls, PathArgument: 1, Paths: ownProcess, Roots: timeOfDay},
 		{Name: "open", Syscalls: []string{"openat"}, PathArgument: 1, Paths: opened, Roots: lookup},
 		{Name: "stat", Syscalls: statCalls, Paths: machine, Roots: lookup},
 		{Name: "statat", Syscalls: statAtCalls, PathArgument: 1, Paths: machine, Roots: lookup},
