@@ -497,7 +497,7 @@ func (c *CPU) routeAddress(s *activeScope, m taint.Mask, seg uint8, la, lo, size
 	switch {
 	case la < r.User && !perCPU:
 		return rt, ByUser
-	case s.onStack(la):
+	case s.onStack(la) && m == 0:
 		return rt, ByStack
 	case s.blind != 0:
 		return rt, BySubtree
