@@ -33,7 +33,7 @@ type Scope struct {
 	Syscalls []string
 	// Files restricts the scope to calls whose first argument is a descriptor of one of these: the name of a filesystem
 	// type ("proc", "sysfs", "cgroup2"), "chr:MAJOR:MINOR" for a character device, "socket:FAMILY" ("socket:netlink",
-	// "socket:inet"), or "snapshot" for what was opened in the snapshot. Empty: any arguments.
+	// "socket:inet"), "proc:own" for what procfs has of the tool's processes, or "snapshot" for what was opened in the snapshot. Empty: any arguments.
 	Files []string
 	// FileArgument is the number of the argument that Files is about, from 0.
 	FileArgument int

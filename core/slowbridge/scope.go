@@ -28,6 +28,7 @@ type files struct {
 	nodeShift, nodeSlots              uint64 // of the tree of process numbers
 	inode, super, fsType, fsName      uint64
 	mode, device                      uint64
+	procInode, procPID                uint64
 	socketInode, socketSock, skFamily uint64
 }
 
@@ -93,6 +94,8 @@ func (b *Bridge) findFields() error {
 	f.device = get("inode", "i_rdev")
 	f.fsType = get("super_block", "s_type")
 	f.fsName = get("file_system_type", "name")
+	f.procInode = get("proc_inode", "vfs_inode")
+	f.procPID = get("proc_inode", "pid")
 	f.socketInode = get("socket_alloc", "vfs_inode")
 	f.socketSock = get("socket_alloc", "socket.sk")
 	f.skFamily = get("sock", "__sk_common.skc_family")
@@ -224,7 +227,7 @@ func (b *Bridge) text(la uint64) string {
 }
 
 // fileKind returns the filesystem type of a descriptor of the current process, "chr:MAJOR:MINOR" for a character device,
-// "socket:FAMILY" for a socket, "snapshot" for what was opened there, or "".
+// "socket:FAMILY" for a socket, "proc:own" for a file of a process of the trusted VM, "snapshot" for what was opened there, or "".
 func (b *Bridge) fileKind(fd uint64) string {
 	f := &b.files
 	var at uint64
@@ -242,7 +245,7 @@ func (b *Bridge) fileKind(fd uint64) string {
 	}
 	at = follow(at + f.fd)
 	file := follow(at + fd*b.types.word)
-	if pa, ok := b.machine.CPU().TranslateLinear(file + f.inode); ok && b.mem.shadow.Get(pa, int(b.types.word)) != taint.Clean {
+	if b.tainted(file + f.inode) {
 		return "snapshot"
 	}
 	inode := follow(file + f.inode)
@@ -257,12 +260,23 @@ func (b *Bridge) fileKind(fd uint64) string {
 		return ""
 	}
 	fs := b.text(name)
+	if pid := inode - f.procInode + f.procPID; fs == "proc" && !b.tainted(pid) {
+		if p, _ := b.localWord(pid); p != 0 {
+			return "proc:own"
+		}
+	}
 	if fs != "sockfs" {
 		return fs
 	}
 	sock := follow(inode - f.socketInode + f.socketSock)
 	family, _ := reader(b.localRead).number(sock+f.skFamily, 2)
 	return "socket:" + familyName(family)
+}
+
+// tainted reports whether a pointer of the trusted VM came out of the snapshot.
+func (b *Bridge) tainted(la uint64) bool {
+	pa, ok := b.machine.CPU().TranslateLinear(la)
+	return ok && b.mem.shadow.Get(pa, int(b.types.word)) != taint.Clean
 }
 
 // familyName returns the name of an address family (include/linux/socket.h).

@@ -53,6 +53,7 @@ func scopes() []policy.Scope {
 		{Name: "sysfs", Syscalls: fileCalls, Files: []string{"sysfs"}, Roots: proc, FreezeClock: true},
 		{Name: "file", Syscalls: slices.Concat(fileCalls, []string{"close", "ioctl", "open_by_handle_at"}), Files: []string{"snapshot"}, Roots: lookup, FreezeClock: true},
 		{Name: "own", Syscalls: pathCalls, Paths: ownProcess, Roots: timeOfDay},
+		{Name: "ownfile", Syscalls: fileCalls, Files: []string{"proc:own"}, Roots: timeOfDay},
 		{Name: "ownat", Syscalls: pathCalls, PathArgument: 1, Paths: ownProcess, Roots: timeOfDay},
 		{Name: "open", Syscalls: []string{"openat"}, PathArgument: 1, Paths: opened, Roots: lookup},
 		{Name: "stat", Syscalls: statCalls, Paths: machine, Roots: lookup},
