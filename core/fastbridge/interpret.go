@@ -247,7 +247,7 @@ func (f *frame) undecided(t *site) bool {
 }
 
 // byOwner executes an instruction of which SLOW-BRIDGE has learned nothing, because it took another path, or too much, in one
-// context: where the address tells its machine, that is enough. Counters by processor are the trusted VM's.
+// context: where the address tells its machine, or both have the same there, that is enough. Counters by processor are the trusted VM's.
 func (f *frame) byOwner(where string) error {
 	b := f.b
 	in, _, err := b.code(f.rip)
@@ -263,9 +263,33 @@ func (f *frame) byOwner(where string) error {
 		return f.interpret(t, [2]bool{true, false})
 	case ok && b.trusted(la), ok && la-f.gpr[isa.RSP]&^(b.redirect.StackSize-1) < b.redirect.StackSize:
 		return f.interpret(t, [2]bool{})
+	case ok && b.same(&in, la):
+		return f.interpret(t, [2]bool{})
 	}
 	return fmt.Errorf("SLOW-BRIDGE has run the same command and has not learned what the instruction at %s does in this context; "+
 		"its result stands: use --accel=soft", where)
+}
+
+// same reports whether an instruction only reads at la, and both machines have the same there.
+func (b *Bridge) same(in *isa.Inst, la uint64) bool {
+	var local, other [64]byte
+	n := 0
+	for i := range in.Args {
+		if a := &in.Args[i]; a.Kind == isa.KindMem {
+			if n = int(a.Size); a.Access&isa.Write != 0 || n > len(local) {
+				return false
+			}
+		}
+	}
+	for i := range other[:n] {
+		pa, ok := b.redirect.Translate(la + uint64(i))
+		page := b.cfg.Memory.Page(pa &^ 0xfff)
+		if !ok || page == nil {
+			return false
+		}
+		other[i] = page[pa&0xfff]
+	}
+	return guest{b}.ReadLinear(la, local[:n]) == n && local == other
 }
 
 // address computes the linear address of an instruction's memory operand.
