@@ -198,10 +198,8 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	} else if err != nil {
 		return res, err
 	}
-	if r.image.BTFHash == "" {
-		return res, fmt.Errorf("the kernel %s has no type information (.BTF), from which emu takes where its structures have what", r.kernel.Release)
-	}
-	if r.image.Agent != session.AgentVersion {
+	_, err = os.Stat(r.image.BTFPath())
+	if r.image.Agent != session.AgentVersion || errors.Is(err, os.ErrNotExist) {
 		return res, &OldImageError{ID: r.image.ID, Command: BuildCommand(r.kernel)}
 	}
 	k := policy.Kernel{Banner: r.kernel.Banner, Release: r.kernel.Release, Bits: r.image.Bits}
