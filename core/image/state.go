@@ -30,6 +30,9 @@ type Placement struct {
 	LA57 bool `json:"la57,omitempty"`
 	// PTI switches page-table isolation on.
 	PTI bool `json:"pti,omitempty"`
+	// Memory, if larger than the image's, is the size of RAM in bytes: a 32-bit kernel lies within it, and its addresses depend
+	// on it.
+	Memory uint64 `json:"memory,omitempty"`
 	// MemoryAbove, if not 0, places RAM above this physical address, beside what the kernel image needs: the disjoint layout.
 	MemoryAbove uint64 `json:"memory_above,omitempty"`
 	// Modules are loaded beyond the image's own, in this order but after those that they need: FindModules.
@@ -173,7 +176,7 @@ func (i *Image) boot(ctx context.Context, p Placement, progress Progress) (*sess
 		initramfs = append(initramfs, more...)
 	}
 	c := machine.Config{
-		MemorySize: i.Memory, Kernel: kernel, Initrd: initramfs, CommandLine: i.CommandLine, Shifts: &boot.Shifts{},
+		MemorySize: max(i.Memory, p.Memory), Kernel: kernel, Initrd: initramfs, CommandLine: i.CommandLine, Shifts: &boot.Shifts{},
 	}
 	if p.Shifts != nil {
 		c.Shifts = p.Shifts

@@ -185,7 +185,7 @@ func (b *Bridge) fileKind(fd uint64) string {
 	if b.types.word == 4 {
 		segment = isa.FS
 	}
-	at = follow(b.machine.CPU().State().Seg[segment].Base + f.task)
+	at = follow((b.machine.CPU().State().Seg[segment].Base + f.task) & (1<<(8*b.types.word) - 1))
 	at = follow(at + f.files)
 	at = follow(at + f.fdt)
 	limit, _ := b.localWord(at + f.maxFDs)
