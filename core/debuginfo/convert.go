@@ -263,7 +263,10 @@ func (c *converter) structure(key name, known btf.Type, e *dwarf.Entry, r *dwarf
 		if err != nil {
 			return nil, err
 		}
-		offset, width := place(m)
+		offset, width, err := place(m)
+		if err != nil {
+			return nil, err
+		}
 		members = append(members, btf.Member{Name: text(m, dwarf.AttrName), Type: t, Offset: offset, BitfieldSize: width})
 	}
 	switch t := known.(type) {
@@ -276,18 +279,29 @@ func (c *converter) structure(key name, known btf.Type, e *dwarf.Entry, r *dwarf
 }
 
 // place returns the offset of a member, and its width if it is a bit field.
-func place(m *dwarf.Entry) (offset, width btf.Bits) {
+func place(m *dwarf.Entry) (offset, width btf.Bits, err error) {
 	at, _ := number(m, dwarf.AttrDataMemberLoc)
+	if code, ok := m.Val(dwarf.AttrDataMemberLoc).([]byte); ok { // before DWARF 4
+		const plusUconst = 0x23 // DW_OP_plus_uconst
+		n, size := uint64(0), 0
+		if len(code) > 0 && code[0] == plusUconst {
+			n, size = binary.Uvarint(code[1:])
+		}
+		if size <= 0 || size != len(code)-1 {
+			return 0, 0, fmt.Errorf("the member at %#x is at a place that must be computed", m.Offset)
+		}
+		at = int64(n)
+	}
 	bits, isField := number(m, dwarf.AttrBitSize)
 	if n, ok := number(m, dwarf.AttrDataBitOffset); ok {
-		return btf.Bits(at*8 + n), btf.Bits(bits)
+		return btf.Bits(at*8 + n), btf.Bits(bits), nil
 	}
 	if !isField {
-		return btf.Bits(at * 8), 0
+		return btf.Bits(at * 8), 0, nil
 	}
 	// Before DWARF 5: from the most significant bit of what holds the field.
 	from, _ := number(m, dwarf.AttrBitOffset)
-	return btf.Bits(at*8 + int64(size(m))*8 - from - bits), btf.Bits(bits)
+	return btf.Bits(at*8 + int64(size(m))*8 - from - bits), btf.Bits(bits), nil
 }
 
 // children calls visit for the entries below e; r is behind e.

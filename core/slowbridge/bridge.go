@@ -173,6 +173,9 @@ func (b *Bridge) redirection() (*cpu.Redirection, error) {
 	if b.types.word == 4 {
 		r.StackSize, r.User = 8<<10, 0xc0000000
 	}
+	if err := b.hookHighmem(r.Hooks); err != nil {
+		return nil, err
+	}
 	offsets, ok := b.symbols.Address("__per_cpu_offset")
 	if ok {
 		r.PerCPU, ok = b.word(offsets)

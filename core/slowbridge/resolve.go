@@ -149,11 +149,11 @@ func (b *Bridge) perCPUSize(offset uint64) uint64 {
 
 // evaluate returns the value that a field of the policy has in the snapshot.
 func (b *Bridge) evaluate(f policy.Field) (uint64, error) {
-	return b.evaluateIn(f, b.word, "the snapshot")
+	return b.evaluateIn(f, b.space.read, "the snapshot")
 }
 
-// evaluateIn returns the value that a field of the policy has in the memory that word reads.
-func (b *Bridge) evaluateIn(f policy.Field, word func(la uint64) (uint64, bool), where string) (uint64, error) {
+// evaluateIn returns the value that a field of the policy has in some memory.
+func (b *Bridge) evaluateIn(f policy.Field, read reader, where string) (uint64, error) {
 	e, err := b.types.parse(string(f))
 	if err != nil {
 		return 0, err
@@ -166,13 +166,13 @@ func (b *Bridge) evaluateIn(f policy.Field, word func(la uint64) (uint64, bool),
 	for _, st := range e.steps {
 		if st.deref {
 			from := at
-			if at, ok = word(from); !ok {
+			if at, ok = read.number(from, b.types.word); !ok {
 				return 0, fmt.Errorf("%q leads to %#x, which is not mapped in %s", f, from, where)
 			}
 		}
 		at += st.off
 	}
-	v, ok := word(at)
+	v, ok := read.number(at, e.size)
 	if !ok {
 		return 0, fmt.Errorf("%q leads to %#x, which is not mapped in %s", f, at, where)
 	}
@@ -234,7 +234,7 @@ func (b *Bridge) makeAliases(p *policy.Policy) error {
 		}
 		alias := cpu.Alias{Code: b.ranges(a.Functions)}
 		var err, err2 error
-		alias.Local, err = b.evaluateIn(a.Field, b.localWord, "the trusted VM")
+		alias.Local, err = b.evaluateIn(a.Field, b.localRead, "the trusted VM")
 		alias.Other, err2 = b.evaluate(a.Field)
 		if err := errors.Join(err, err2); err != nil {
 			return err

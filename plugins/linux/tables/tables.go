@@ -20,7 +20,7 @@ func Policy(k policy.Kernel) policy.Policy {
 		Locks:       locks(k.Bits),
 		Substitutes: substitutes,
 		Aliases:     aliases,
-		Clocks:      clocks,
+		Clocks:      clocks(k.Bits),
 	}
 }
 
