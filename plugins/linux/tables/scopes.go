@@ -20,7 +20,7 @@ var fileCalls = []string{
 // Calls on a socket.
 var socketCalls = []string{
 	"sendto", "sendmsg", "sendmmsg", "recvfrom", "recvmsg", "recvmmsg", "read", "write", "getsockopt", "getsockname", "getpeername", "ioctl", "bind",
-	"socketcall",
+	"send", "recv",
 }
 
 // lookupScopes look paths up in the snapshot.
