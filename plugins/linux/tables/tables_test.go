@@ -1,7 +1,9 @@
 package tables
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/hybridbridge/emu/core/policy"
@@ -30,6 +32,9 @@ func TestPolicy(t *testing.T) {
 			}
 		}
 		word := uint64(c.kernel.Bits / 8)
+		if want := fmt.Sprintf("tk_core+%d:", word); len(p.Clocks) != 1 || !strings.HasPrefix(string(p.Clocks[0]), want) {
+			t.Errorf("%s: clocks %q, want %s...", c.kernel.Release, p.Clocks, want)
+		}
 		if i := slices.IndexFunc(p.Locks, func(l policy.Lock) bool { return l.Function == "mutex_trylock" }); i < 0 || p.Locks[i].Size != word {
 			t.Errorf("%s: a mutex has no owner of %d bytes", c.kernel.Release, word)
 		}
