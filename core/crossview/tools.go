@@ -55,6 +55,7 @@ const (
 	placed   = "a thread runs where the scheduler puts it"
 	interval = "there is no interval to measure over when time stands still"
 	awaiting = "the harness waits for a tool in the truths and for its console in the snapshot"
+	began    = "a process that has run too little to be shown before is in the later truth alone, with the time of that"
 	asleep   = "a kernel thread waits where it did when the snapshot was taken, which can be elsewhere than in both truths"
 	made     = "the time when procfs made the entry, which is when somebody looked"
 )
@@ -76,9 +77,9 @@ var specs = map[string]Spec{
 	}},
 	"ps-ef": {PID: re(`^\S+ (\d+) `), Rules: []Rule{drift(0.3, 1.5, share, 3), drift(0, 1, moment, 4)}},
 	"ps-threads": {PID: re(`^(\d+) `), Key: re(`^\d+ (\d+) `), Rules: []Rule{
-		ofHarness(ignored(awaiting, 12)), ignored(placed, 11), in(`^\d+ \d+ \d+ 2 `, ignored(asleep, 12)),
+		ofHarness(ignored(awaiting, 6, 12)), ignored(placed, 11), in(`^\d+ \d+ \d+ 2 `, ignored(asleep, 12)),
 	}},
-	"ps-long": {PID: re(`^(\d+) `), Rules: []Rule{drift(0, 1, moment, 22), ofHarness(drift(0, 64, awaiting, 12, 13))}},
+	"ps-long": {PID: re(`^(\d+) `), Rules: []Rule{drift(0, 1, moment, 22), ofHarness(drift(0, 64, awaiting, 12, 13)), ofHarness(ignored(awaiting, 18))}},
 	// The tool's own process, the last child, decides how the branch above it is drawn.
 	"pstree": {PID: re(`,(\d+)`), Rewrite: strings.NewReplacer("`-", "-", "|", "")},
 	// A share of 100.0 leaves no blank before it.
@@ -86,10 +87,10 @@ var specs = map[string]Spec{
 		in(`^top - `, drift(0.25, 0.2, average, -1, -2, -3)), in(`^Tasks:`, drift(0, 3, counted)),
 		in(`^%Cpu`, drift(0, 100, interval)), in(`^MiB Mem`, drift(0.02, 1, gauge, 5, 7, 9)), in(`^MiB Swap`, drift(0.02, 1, gauge, 8)),
 		in(`^\d+ \S+ `, ignored(interval, 8)), in(`^\d+ \S+ `, drift(0, 0.2, gauge, 9)),
-		ofHarness(drift(0, 64, awaiting, 5, 6)),
+		ofHarness(drift(0, 64, awaiting, 5, 6)), ofHarness(ignored(awaiting, 7)),
 	}},
 	"pidstat": {PID: re(`^[\d:]+ \d+ (\d+) `), Rules: []Rule{
-		in(`^[\d:]+ \d+ \d+ `, drift(0.4, 1.5, share, 3, 4, 5, 6, 7)), ignored(placed, 8),
+		in(`^[\d:]+ \d+ \d+ `, drift(0.4, 1.5, share, 3, 4, 5, 6, 7)), ignored(placed, 8), in(`^[\d:]+ \d+ \d+ `, ignored(began, 0)),
 	}},
 	"pidstat-rd": {PID: re(`^[\d:]+ \d+ (\d+) `), Rules: []Rule{in(`^[\d:]+ \d+ \d+ `, drift(0.3, 1.5, share, 3, 4, 7))}},
 	"free":       {Rules: []Rule{in(`^Mem:`, drift(0.02, 512, gauge, 2, 3, 4, 5, 6))}},
