@@ -15,13 +15,18 @@ const (
 	ModelUMIP                          // user-mode instruction prevention (2.5)
 	ModelTSCDeadline                   // the local APIC timer's TSC-deadline mode (10.5.4.1)
 	ModelFrequencies                   // leaves 15H and 16H tell the frequencies, so that no guest needs to measure them
+	ModelPGE                           // global pages, which stay translated when CR3 is written (4.10.2.4)
 )
 
 // Has reports whether the set holds f.
 func (m Model) Has(f Model) bool { return m&f != 0 }
 
+// Model returns the processor's features that bring no instructions.
+func (c *CPU) Model() Model { return c.model }
+
 // DefaultModel is what a CPU has if Config.Model is 0.
-const DefaultModel = ModelNX | ModelPCID | ModelSMEP | ModelPDPE1GB | ModelUMIP | ModelTSCDeadline | ModelFrequencies
+const DefaultModel = ModelNX | ModelPCID | ModelSMEP | ModelPDPE1GB | ModelUMIP | ModelTSCDeadline | ModelFrequencies |
+	ModelPGE
 
 // DefaultFeatures is x86-64-v2 (System V ABI, 3.1.1) with what modern kernels like to have.
 var DefaultFeatures = isa.Features(
@@ -131,8 +136,8 @@ func (c *CPU) CPUID(leaf, sub uint32) (eax, ebx, ecx, edx uint32) {
 		if c.cr4&cr4OSXSAVE != 0 {
 			ecx |= 1 << 27
 		}
-		// DE, PSE, PAE, MCE, MTRR, PGE, MCA, PAT, PSE-36, SS
-		edx = c.bits(leaf1EDX) | 1<<2 | 1<<3 | 1<<6 | 1<<7 | 1<<12 | 1<<13 | 1<<14 | 1<<16 | 1<<17 | 1<<27
+		// DE, PSE, PAE, MCE, MTRR, MCA, PAT, PSE-36, SS
+		edx = c.bits(leaf1EDX) | c.modelBit(ModelPGE, 13) | 1<<2 | 1<<3 | 1<<6 | 1<<7 | 1<<12 | 1<<14 | 1<<16 | 1<<17 | 1<<27
 		if c.plat == nil || c.plat.APICBase()&(1<<11) != 0 {
 			edx |= 1 << 9
 		}

@@ -10,7 +10,7 @@ import (
 // modelNames are the names of model features as Linux's /proc/cpuinfo spells them.
 var modelNames = map[string]Model{
 	"nx": ModelNX, "pcid": ModelPCID, "smep": ModelSMEP, "pdpe1gb": ModelPDPE1GB, "la57": ModelLA57, "umip": ModelUMIP,
-	"tsc_deadline_timer": ModelTSCDeadline, "frequencies": ModelFrequencies,
+	"tsc_deadline_timer": ModelTSCDeadline, "frequencies": ModelFrequencies, "pge": ModelPGE,
 }
 
 // ParseModel changes the default features and model by a list like "+la57,-pcid": names as in /proc/cpuinfo, or of a

@@ -168,7 +168,7 @@ func (b *sysRig) long() {
 	b.setState(func(s *vcpu.State) {
 		s.CR0 = cr0PG | cr0PE | cr0WP | cr0NE | cr0ET
 		s.CR3 = atTables
-		s.CR4 = cr4PAE | cr4PGE | cr4FSGSBASE&b.c.cr4Allowed()
+		s.CR4 = cr4PAE | (cr4PGE|cr4FSGSBASE)&b.c.cr4Allowed()
 		s.MSR.EFER = eferLME | eferLMA | eferNXE | eferSCE
 		for i := range s.Seg {
 			s.Seg[i] = seg(selData)

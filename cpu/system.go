@@ -48,13 +48,14 @@ const (
 
 // cr4Allowed are the bits of CR4 that this model has.
 func (c *CPU) cr4Allowed() uint64 {
-	bits := cr4TSD | cr4DE | cr4PSE | cr4PAE | cr4MCE | cr4PGE | cr4PCE
+	bits := cr4TSD | cr4DE | cr4PSE | cr4PAE | cr4MCE | cr4PCE
 	for _, f := range []struct {
 		has bool
 		bit uint64
 	}{
 		{c.feat.Has(isa.FeatFXSR), cr4OSFXSR},
 		{c.feat.Has(isa.FeatSSE), cr4OSXMMEXCPT},
+		{c.model.Has(ModelPGE), cr4PGE},
 		{c.model.Has(ModelUMIP), cr4UMIP},
 		{c.model.Has(ModelLA57), cr4LA57},
 		{c.feat.Has(isa.FeatFSGSBASE), cr4FSGSBASE},

@@ -57,8 +57,13 @@ func TestControlRegisterChecks(t *testing.T) {
 			t.Errorf("%s: a refused value was stored", c.name)
 		}
 	}
+	// A processor without global pages has no bit for them.
+	b := newSysRig(t, Config{Model: DefaultModel &^ ModelPGE})
+	b.long()
+	b.setReg(isa.RAX, cr4PAE|cr4PGE)
+	b.expect(toCR4, VectorGP, 0)
 	// CR3 low bits must be clear when PCIDE is set.
-	b := newSysRig(t, Config{})
+	b = newSysRig(t, Config{})
 	b.long()
 	b.setState(func(s *vcpu.State) { s.CR3 |= 8 })
 	b.setReg(isa.RAX, cr4PAE|cr4PCIDE)
@@ -423,7 +428,7 @@ func TestCPUIDIsHonest(t *testing.T) {
 		b.expect(c.code, VectorUD, 0)
 	}
 	b := newSysRig(t, Config{Model: ModelNX})
-	for _, bit := range []uint64{cr4SMEP, cr4PCIDE, cr4LA57, cr4UMIP} {
+	for _, bit := range []uint64{cr4SMEP, cr4PCIDE, cr4LA57, cr4UMIP, cr4PGE} {
 		if b.c.cr4Allowed()&bit != 0 {
 			t.Errorf("CR4 bit %#x is there", bit)
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/hybridbridge/emu/core/boot"
 	"github.com/hybridbridge/emu/core/gdb"
 	"github.com/hybridbridge/emu/core/machine"
+	"github.com/hybridbridge/emu/core/memory"
 	"github.com/hybridbridge/emu/cpu"
 )
 
@@ -70,7 +71,7 @@ Exit codes: 0 power-off; 1 error; 2 usage; 3 reset under --no-reboot; 4 triple f
 	f.StringVar(&o.initrd, "initrd", "", "initial RAM disk")
 	f.StringVar(&o.commandLine, "append", "console=ttyS0", "kernel command line")
 	f.StringVar(&o.memory, "memory", "512M", "size of RAM")
-	f.StringVar(&o.ramAbove, "ram-above", "", "place RAM above this physical address, beside what the kernel image needs")
+	f.StringVar(&o.ramAbove, "ram-above", "", "place RAM above this physical address, beside the first MiB")
 	f.StringArrayVar(&o.drives, "drive", nil, "virtio disk: FILE[,format=raw|qcow2][,readonly][,snapshot] (repeatable)")
 	f.StringVar(&o.serial, "serial", "stdio", "first serial port: stdio, file:FILE, unix:SOCKET or none")
 	f.StringVar(&o.cpu, "cpu", "", "change the processor's features: +la57,-pcid,... (names as in /proc/cpuinfo)")
@@ -154,10 +155,9 @@ func (o *runOptions) config(log hclog.Logger) (machine.Config, error) {
 		if err != nil {
 			return cfg, usageError("--ram-above: %w", err)
 		}
-		if cfg.Layout, err = machine.DisjointLayout(cfg.Kernel, cfg.MemorySize, above, cfg.Shifts); err != nil {
+		if cfg.Layout, err = memory.Disjoint(cfg.MemorySize, above, memory.Options{}); err != nil {
 			return cfg, err
 		}
-		cfg.KeepPhysical = true
 	}
 	return cfg, nil
 }

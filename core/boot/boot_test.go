@@ -228,8 +228,14 @@ func TestLinux32(t *testing.T) {
 	}
 }
 
+// withWindow is the disjoint layout with RAM from base to end beside.
+func withWindow(size, above, base, end uint64) ([]memory.Range, error) {
+	l, err := memory.Disjoint(size, above, memory.Options{})
+	return append(l, memory.Range{Base: base, Size: end - base, Kind: memory.RAM}), err
+}
+
 func TestRelocatesUpward(t *testing.T) {
-	l, err := memory.Disjoint(64<<20, 1<<30, 0x2000000, 0x2400000, memory.Options{})
+	l, err := withWindow(64<<20, 1<<30, 0x2000000, 0x2400000)
 	m := guest(t, l, err)
 	got, err := mustParse(t, makeBz(nil, nil)).Load(m, Params{Initrd: []byte("x")})
 	if err != nil || got.KernelBase != 0x2000000 || got.InitrdBase < 1<<30 {
@@ -238,7 +244,7 @@ func TestRelocatesUpward(t *testing.T) {
 }
 
 func TestInitrdAbove4G(t *testing.T) {
-	l, err := memory.Disjoint(64<<20, 5<<30, 0x1000000, 0x1400000, memory.Options{})
+	l, err := withWindow(64<<20, 5<<30, 0x1000000, 0x1400000)
 	m := guest(t, l, err)
 	initrd := make([]byte, 8<<20)
 	im := mustParse(t, makeBz(nil, nil))
@@ -484,9 +490,9 @@ func TestDebianKernels(t *testing.T) {
 			im := mustParse(t, b)
 			base, end := im.Window()
 			t.Logf("%d bit, protocol %#x, %s, window %#x-%#x, %s", im.Bits, im.Protocol(), im.Compression(), base, end, im.Version)
-			layout, err := memory.Disjoint(512<<20, 1<<30, base, end, memory.Options{})
+			layout, err := memory.Flat(512<<20, memory.Options{})
 			m := guest(t, layout, err)
-			if l, err := im.Load(m, Params{Initrd: make([]byte, 1<<20), Stub: true}); err != nil || !l.Stub || l.InitrdBase < 1<<30 && im.Bits == 64 {
+			if l, err := im.Load(m, Params{Initrd: make([]byte, 1<<20), Stub: true}); err != nil || !l.Stub || l.KernelBase != base {
 				t.Errorf("%+v %v", l, err)
 			}
 			d, err := im.Direct()
@@ -495,9 +501,19 @@ func TestDebianKernels(t *testing.T) {
 			}
 			checkRelocations(t, d)
 			checkRandom(t, d)
-			l, err := d.Load(m, Params{Initrd: make([]byte, 1<<20), KeepPhysical: true})
-			if err != nil || l.Stub || im.Bits == 64 && (l.KernelBase != base || l.Shifts.Text == 0 || l.Shifts.Text+l.Shifts.PhysBase != 0) {
-				t.Errorf("%+v %v", l, err)
+			if im.Bits == 64 {
+				const above = 64 << 30
+				layout, err := memory.Disjoint(512<<20, above, memory.Options{})
+				high := guest(t, layout, err)
+				at := d.At(Shifts{Text: 4 << 20}, above)
+				for _, p := range []Params{{}, {CommandLine: "nokaslr"}, {Shifts: &at}} {
+					p.Initrd = make([]byte, 1<<20)
+					l, err := d.Load(high, p)
+					if err != nil || l.Stub || l.KernelBase < above || l.InitrdBase < above || l.KernelBase != base+l.Shifts.Text+l.Shifts.PhysBase ||
+						p.Shifts != nil && (l.Shifts != at || l.KernelBase != above) || (l.Shifts.Text == 0) != (p.CommandLine != "") {
+						t.Errorf("%+v %v", l, err)
+					}
+				}
 			}
 			if u := d.data; !bytes.Contains(u, []byte("Linux version "+strings.Fields(im.Version)[0])) {
 				t.Error("no banner in the unpacked kernel")

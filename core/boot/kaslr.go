@@ -57,16 +57,14 @@ func (l *loader) place() error {
 	switch {
 	case l.p.Shifts != nil:
 		return l.exact(*l.p.Shifts, base, end)
-	case h == nil || !h.relocatable: // an ELF file by itself has no relocations
-		return nil
-	case l.randomises():
+	case h != nil && h.relocatable && l.randomises():
 		l.kaslr = true
 		l.randomPhysical(base, end)
 		if im.Bits == 64 {
 			slots := (imageSize64-(end-base)-(im.virt()-kernelMap))/l.align() + 1
 			l.Shifts.Text = l.random("virtual").Uint64N(slots) * l.align()
 		}
-	case !l.s.isFree(base, end):
+	case l.movable() && !l.s.isFree(base, end):
 		if b, ok := newSpace(l.m).low(end-base, l.align(), base, l.highest()); ok {
 			l.phys = b
 		}
@@ -80,6 +78,11 @@ func (l *loader) place() error {
 	}
 	l.Shifts.PhysBase = l.phys - base - l.Shifts.Text
 	return nil
+}
+
+// movable reports whether the kernel can lie at another physical address: a 64-bit Linux needs no relocations for that.
+func (l *loader) movable() bool {
+	return l.im.setup != nil && l.im.setup.relocatable || l.im.Bits == 64 && l.im.virt() >= kernelMap
 }
 
 // align is what the kernel's addresses must be multiples of (CONFIG_PHYSICAL_ALIGN).
@@ -133,7 +136,7 @@ func (l *loader) highest() uint64 {
 // randomPhysical chooses one of the places where the kernel fits beside the initrd. Where the command line takes memory
 // away, the kernel stays at its place: the stub would look for the rest.
 func (l *loader) randomPhysical(base, end uint64) {
-	if l.p.KeepPhysical || strings.Contains(l.p.CommandLine, "mem=") || strings.Contains(l.p.CommandLine, "memmap=") {
+	if strings.Contains(l.p.CommandLine, "mem=") || strings.Contains(l.p.CommandLine, "memmap=") {
 		return
 	}
 	align := l.align()
@@ -198,7 +201,7 @@ func (l *loader) exact(want Shifts, base, end uint64) error {
 	case im.Bits == 64 && r != Regions{} && (r.PageOffset%regionAlign != 0 || r.Vmalloc%regionAlign != 0 || r.Vmemmap%regionAlign != 0):
 		return bad("the bases of memory regions must be multiples of %#x", uint64(regionAlign))
 	}
-	l.kaslr, l.phys, l.Shifts = true, phys, want
+	l.kaslr, l.phys, l.Shifts = want.Text != 0 || r != Regions{}, phys, want
 	return nil
 }
 
@@ -222,9 +225,9 @@ func (l *loader) checkRegions(la57 bool) error {
 	return nil
 }
 
-// PhysicalAt returns the range of physical addresses that the kernel needs as RAM when it lies at s, see Window.
-func (im *Image) PhysicalAt(s Shifts) (base, end uint64) {
-	base, end = im.Window()
-	d := s.Text + s.PhysBase
-	return base + d, end + d
+// At returns s with the PhysBase that puts a 64-bit kernel's image at the physical address phys.
+func (im *Image) At(s Shifts, phys uint64) Shifts {
+	base, _ := im.Window()
+	s.PhysBase = phys - base - s.Text
+	return s
 }

@@ -23,8 +23,6 @@ type Params struct {
 	Shifts *Shifts
 	// Seed chooses random addresses.
 	Seed uint64
-	// KeepPhysical keeps the kernel at the physical address for which it was linked when its virtual address is random.
-	KeepPhysical bool
 	// LA57 says that the processor has 5-level paging, so that a kernel that knows it is entered with it.
 	LA57 bool
 }

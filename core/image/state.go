@@ -17,14 +17,16 @@ import (
 
 	"github.com/hybridbridge/emu/core/boot"
 	"github.com/hybridbridge/emu/core/machine"
+	"github.com/hybridbridge/emu/core/memory"
 	"github.com/hybridbridge/emu/core/session"
 	"github.com/hybridbridge/emu/cpu"
 )
 
-// Placement says where the trusted kernel and the RAM of its machine lie. The zero value is a kernel at the addresses for which
-// it was linked, with 4-level page tables and without page-table isolation.
+// Placement says where the trusted kernel and the RAM of its machine lie. The zero value is a kernel at the virtual addresses for
+// which it was linked, with 4-level page tables and without page-table isolation.
 type Placement struct {
-	// Shifts places the kernel; nil leaves it where it was linked.
+	// Shifts places the kernel; nil leaves it where it was linked. The PhysBase of a 64-bit kernel is not looked at: its image is
+	// where RAM begins.
 	Shifts *boot.Shifts `json:"shifts,omitempty"`
 	// LA57 gives a 64-bit kernel 5-level page tables.
 	LA57 bool `json:"la57,omitempty"`
@@ -33,16 +35,44 @@ type Placement struct {
 	// Memory, if larger than the image's, is the size of RAM in bytes: a 32-bit kernel lies within it, and its addresses depend
 	// on it.
 	Memory uint64 `json:"memory,omitempty"`
-	// MemoryAbove, if not 0, places RAM above this physical address, beside what the kernel image needs: the disjoint layout.
+	// MemoryAbove is the physical address from which a 64-bit machine has RAM, beside the first MiB: a power of two from
+	// DefaultMemoryAbove, which 0 stands for. See Above.
 	MemoryAbove uint64 `json:"memory_above,omitempty"`
 	// Modules are loaded beyond the image's own, in this order but after those that they need: FindModules.
 	Modules []string `json:"modules,omitempty"`
 }
 
+// DefaultMemoryAbove is where the RAM of a 64-bit trusted VM begins, unless the snapshot uses higher addresses.
+const DefaultMemoryAbove = 64 << 30
+
+// ErrTooLarge is wrapped by errors about a snapshot whose physical addresses leave none for the trusted VM.
+var ErrTooLarge = errors.New("the snapshot's memory reaches too high")
+
+// Above returns the MemoryAbove for a snapshot whose physical addresses end at end, beside which a trusted VM with size bytes of
+// RAM has room.
+func Above(end, size uint64) (uint64, error) {
+	above := uint64(DefaultMemoryAbove)
+	for above < end && above < machine.BeyondBase {
+		above <<= 1
+	}
+	if above+size > machine.BeyondBase {
+		return 0, fmt.Errorf("%w: to %#x; the trusted VM's %d MiB must lie above the next power of two, and below %#x",
+			ErrTooLarge, end, size>>20, uint64(machine.BeyondBase))
+	}
+	return above, nil
+}
+
+// modelChanges leave the processor of 64-bit trusted VMs what every KVM has: docs/decisions/trusted-images.md. Global pages end later,
+// see endGlobalPages.
+const modelChanges = "-pcid,-invpcid,-tsc_deadline_timer"
+
 // key names a placement in file names.
 func (p Placement) key() (string, error) {
 	if p.Shifts != nil && *p.Shifts == (boot.Shifts{}) {
 		p.Shifts = nil
+	}
+	if p.MemoryAbove == DefaultMemoryAbove {
+		p.MemoryAbove = 0
 	}
 	j, err := json.Marshal(p)
 	if err != nil {
@@ -181,26 +211,48 @@ func (i *Image) boot(ctx context.Context, p Placement, progress Progress) (*sess
 	if p.Shifts != nil {
 		c.Shifts = p.Shifts
 	}
-	features := ""
-	if p.LA57 {
-		features = "+la57"
-	}
-	if c.CPU.Features, c.CPU.Model, err = cpu.ParseModel(features); err != nil {
-		return nil, err
+	if i.Bits == 64 {
+		if err := disjoint(&c, p.MemoryAbove); err != nil {
+			return nil, err
+		}
+		features := modelChanges
+		if p.LA57 {
+			features += ",+la57"
+		}
+		if c.CPU.Features, c.CPU.Model, err = cpu.ParseModel(features); err != nil {
+			return nil, err
+		}
 	}
 	if p.PTI {
 		c.CommandLine += " pti=on"
 	} else {
 		c.CommandLine += " pti=off"
 	}
-	if p.MemoryAbove != 0 {
-		c.KeepPhysical = true
-		if c.Layout, err = machine.DisjointLayout(kernel, i.Memory, p.MemoryAbove, c.Shifts); err != nil {
-			return nil, err
-		}
-	}
 	progress.say("booting %s", i.Kernel)
-	return session.Boot(ctx, c, session.Config{Budget: bootBudget, Console: io.Discard})
+	s, err := session.Boot(ctx, c, session.Config{Budget: bootBudget, Console: io.Discard})
+	if err != nil || i.Bits == 32 {
+		return s, err
+	}
+	if err := endGlobalPages(s.Machine()); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// disjoint puts RAM, and the kernel with it, above a physical address.
+func disjoint(c *machine.Config, above uint64) error {
+	above, err := Above(above, c.MemorySize)
+	if err != nil {
+		return err
+	}
+	kernel, err := boot.Parse(c.Kernel)
+	if err != nil {
+		return err
+	}
+	shifts := kernel.At(*c.Shifts, above)
+	c.Shifts = &shifts
+	c.Layout, err = memory.Disjoint(c.MemorySize, above, memory.Options{})
+	return err
 }
 
 // lock waits until this process alone has the lock that a file stands for.

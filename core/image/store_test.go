@@ -85,7 +85,7 @@ func TestPlacementKeys(t *testing.T) {
 		{},
 		{LA57: true},
 		{PTI: true},
-		{MemoryAbove: 1 << 30},
+		{MemoryAbove: 128 << 30},
 		{Shifts: &boot.Shifts{Text: 2 << 20}},
 		{Shifts: &boot.Shifts{PhysBase: 2 << 20}},
 		{Shifts: &boot.Shifts{Regions: boot.Regions{Vmalloc: 1 << 30}}},
@@ -101,9 +101,27 @@ func TestPlacementKeys(t *testing.T) {
 		}
 		seen[k] = p
 	}
-	zero, err := Placement{Shifts: &boot.Shifts{}}.key()
+	zero, err := Placement{Shifts: &boot.Shifts{}, MemoryAbove: DefaultMemoryAbove}.key()
 	if err != nil || !reflect.DeepEqual(seen[zero], Placement{}) {
-		t.Error("shifts of zero are not the zero placement")
+		t.Error("shifts of zero and the least memory are not the zero placement")
+	}
+}
+
+func TestAbove(t *testing.T) {
+	for _, c := range []struct{ end, want uint64 }{
+		{0, 64 << 30},
+		{64 << 30, 64 << 30},
+		{64<<30 + 1, 128 << 30},
+		{512 << 30, 512 << 30},
+	} {
+		if got, err := Above(c.end, 256<<20); err != nil || got != c.want {
+			t.Errorf("%#x: %#x %v, want %#x", c.end, got, err, c.want)
+		}
+	}
+	for _, end := range []uint64{512<<30 + 1, 1 << 40, ^uint64(0)} {
+		if got, err := Above(end, 256<<20); !errors.Is(err, ErrTooLarge) {
+			t.Errorf("%#x: %#x %v", end, got, err)
+		}
 	}
 }
 

@@ -130,7 +130,7 @@ func BuildCommand(k *linux.Kernel) string {
 	return "emu image build --kernel linux-image-" + k.Release + arch
 }
 
-// Place is where the trusted kernel, whose symbols are in the table, must lie for a snapshot's addresses to be its own.
+// Place is where the trusted kernel, whose symbols are in the table, must lie for a snapshot's virtual addresses to be its own.
 func Place(k *linux.Kernel, t *symbols.Table) image.Placement {
 	p := image.Placement{LA57: k.Form == linux.Level5, PTI: k.PTI}
 	if !k.Form.Wide() {
@@ -148,10 +148,8 @@ func Place(k *linux.Kernel, t *symbols.Table) image.Placement {
 	if k.TextShift == 0 && k.PhysBase == 0 {
 		return p // no KASLR
 	}
-	// Only virtual addresses are seen: the image stays at the physical address for which it was linked.
 	p.Shifts = &boot.Shifts{
-		Text: k.TextShift, PhysBase: -k.TextShift,
-		Regions: boot.Regions{PageOffset: k.PageOffset, Vmalloc: k.VmallocBase, Vmemmap: k.VmemmapBase},
+		Text: k.TextShift, Regions: boot.Regions{PageOffset: k.PageOffset, Vmalloc: k.VmallocBase, Vmemmap: k.VmemmapBase},
 	}
 	return p
 }
@@ -225,6 +223,14 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 		return res, err
 	}
 	place := Place(r.kernel, r.table)
+	if r.kernel.Form.Wide() {
+		// Physical addresses of the two machines have nothing in common.
+		ranges := snap.Ranges()
+		last := ranges[len(ranges)-1]
+		if place.MemoryAbove, err = image.Above(last.Base+last.Size, r.image.Memory); err != nil {
+			return res, fmt.Errorf("%s: %w", o.Snapshot, err)
+		}
+	}
 	if place.Modules, err = r.modules(snap); err != nil {
 		return res, err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hybridbridge/emu/core/boot"
 	"github.com/hybridbridge/emu/core/internal/guests"
+	"github.com/hybridbridge/emu/core/memory"
 	"github.com/hybridbridge/emu/core/symbols"
 	"github.com/hybridbridge/emu/cpu"
 )
@@ -179,28 +180,28 @@ func TestKernelAddresses(t *testing.T) {
 		}
 		cfg := base
 		cfg.Shifts = &boot.Shifts{Text: 0x200000, PhysBase: 6 << 30}
-		var err error
-		if cfg.Layout, err = DisjointLayout(cfg.Kernel, 256<<20, 8<<30, cfg.Shifts); err == nil {
-			t.Error("a layout with the kernel above the PCI hole") // Disjoint keeps the window below 3 GiB
-		}
-		cfg.Layout, cfg.MemorySize = nil, 10<<30
+		cfg.MemorySize = 10 << 30
 		got := where(t, started(t, cfg, memoryInUse), syms)
 		if got.Regions = (boot.Regions{}); got != *cfg.Shifts {
 			t.Errorf("%#x, want %#x", got, *cfg.Shifts)
 		}
 	})
 	t.Run("disjoint", func(t *testing.T) {
-		if !guests.Long() {
-			t.Skip("EMU_LONG is not set")
-		}
-		cfg := base
-		cfg.KeepPhysical = true
-		var err error
-		if cfg.Layout, err = DisjointLayout(cfg.Kernel, 256<<20, 4<<30, nil); err != nil {
+		const above = 64 << 30
+		layout, err := memory.Disjoint(256<<20, above, memory.Options{})
+		if err != nil {
 			t.Fatal(err)
 		}
-		if got := where(t, started(t, cfg, memoryInUse), syms); got.Text == 0 || got.Text+got.PhysBase != 0 {
-			t.Errorf("%#x", got)
+		for _, line := range []string{"", " nokaslr"} {
+			cfg := base
+			cfg.Layout, cfg.CommandLine = layout, cfg.CommandLine+line
+			got := where(t, started(t, cfg, memoryInUse), syms)
+			if at := 0x1000000 + got.Text + got.PhysBase; at < above || at >= above+256<<20 || (got.Text == 0) != (line != "") {
+				t.Errorf("%q: %#x", line, got)
+			}
+			if !guests.Long() {
+				break
+			}
 		}
 	})
 	t.Run("stub", func(t *testing.T) {

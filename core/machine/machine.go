@@ -35,9 +35,7 @@ type Config struct {
 	Seed uint64
 	// Shifts places a Linux kernel exactly; nil leaves it to Seed and to the command line.
 	Shifts *boot.Shifts
-	// KeepPhysical keeps the kernel at its physical address when its virtual address is random.
-	KeepPhysical bool
-	Drives       []Drive
+	Drives []Drive
 	// Console receives what the guest writes to the first serial port; nil discards it.
 	Console io.Writer
 	// Serial receives what the guest writes to the serial ports COM2, COM3 and COM4, of which there are as many as it has
@@ -201,7 +199,7 @@ func (m *Machine) loadKernel() error {
 	}
 	m.boot, err = image.Load(m.mem, boot.Params{
 		CommandLine: m.cfg.CommandLine, Initrd: m.cfg.Initrd, RSDP: rsdp, Reserved: m.reserved(),
-		Stub: m.cfg.KernelStub, Seed: m.cfg.Seed, Shifts: m.cfg.Shifts, KeepPhysical: m.cfg.KeepPhysical,
+		Stub: m.cfg.KernelStub, Seed: m.cfg.Seed, Shifts: m.cfg.Shifts,
 		LA57: m.cfg.CPU.Model.Has(cpu.ModelLA57),
 	})
 	if err != nil {

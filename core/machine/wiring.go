@@ -8,7 +8,6 @@ import (
 
 	"github.com/hybridbridge/emu/core/acpi"
 	"github.com/hybridbridge/emu/core/block"
-	"github.com/hybridbridge/emu/core/boot"
 	"github.com/hybridbridge/emu/core/device"
 	"github.com/hybridbridge/emu/core/device/acpipm"
 	"github.com/hybridbridge/emu/core/device/apic"
@@ -24,6 +23,7 @@ import (
 	"github.com/hybridbridge/emu/core/device/uart"
 	"github.com/hybridbridge/emu/core/device/virtio"
 	"github.com/hybridbridge/emu/core/memory"
+	"github.com/hybridbridge/emu/cpu"
 )
 
 // ISA interrupts of the board.
@@ -78,7 +78,7 @@ func (m *Machine) wire() error {
 	b := &m.board
 	// The PIC's output reaches the local APIC, which is made with a way to acknowledge the PIC.
 	b.lapic = lapic.New(lapic.Config{
-		Clock: m.queue, Bus: m.bus, TSCDeadline: true, TSC: m.cpu.TSC,
+		Clock: m.queue, Bus: m.bus, TSCDeadline: m.cpu.Model().Has(cpu.ModelTSCDeadline), TSC: m.cpu.TSC,
 		INTR: m.cpu.SetINTR, NMI: m.cpu.SetNMI,
 		ExtINT: func() uint8 { return b.pic.Ack() },
 		EOI:    func(vector uint8) { b.ioapic.EOI(vector) },
@@ -252,19 +252,4 @@ func (m *Machine) plug(slot int, d virtioDevice) error {
 	}
 	m.board.virtio = append(m.board.virtio, d)
 	return m.board.pci.Plug(slot, f)
-}
-
-// DisjointLayout places size bytes of RAM from the physical address above, and below it only what kernel needs where
-// its image is (DESIGN: the disjoint layout): at shifts, or where it was linked if that is nil. Config needs KeepPhysical
-// with it, since a kernel at a random physical address leaves its place.
-func DisjointLayout(kernel []byte, size, above uint64, shifts *boot.Shifts) ([]memory.Range, error) {
-	image, err := boot.Parse(kernel)
-	if err != nil {
-		return nil, err
-	}
-	base, end := image.Window()
-	if shifts != nil {
-		base, end = image.PhysicalAt(*shifts)
-	}
-	return memory.Disjoint(size, above, base, end, memory.Options{})
 }

@@ -102,26 +102,17 @@ func Flat(size uint64, o Options) ([]Range, error) {
 	return appendRAM(firstMiB(o), HighBase, size-HighBase), nil
 }
 
-// Disjoint is the layout of a machine whose memory lies above the last address that a snapshot uses: the first MiB,
-// a window for the kernel image [imageBase, imageEnd), and size bytes of RAM from above. Nothing else below above is
-// usable, so that (but for those two) a physical address tells by its value which machine owns it. Addresses are
-// rounded outward to pages, above to 2 MiB.
-func Disjoint(size, above, imageBase, imageEnd uint64, o Options) ([]Range, error) {
-	imageBase &^= PageSize - 1
-	imageEnd = roundUp(imageEnd)
-	above = (above + 2<<20 - 1) &^ (2<<20 - 1)
+// Disjoint is the layout of a machine whose memory lies above the last address that a snapshot uses: the first MiB, which Linux
+// keeps to itself since 5.13, and size bytes of RAM from above. So a physical address tells by its value which machine owns
+// it. Size is rounded up to a page, above to 2 MiB.
+func Disjoint(size, above uint64, o Options) ([]Range, error) {
 	switch {
 	case size < 2<<20 || size > MaxPhysical/2:
 		return nil, fmt.Errorf("memory of %d bytes: must be between 2 MiB and %d GiB", size, MaxPhysical/2>>30)
-	case above > MaxPhysical/2:
-		return nil, fmt.Errorf("memory above %#x: the limit is %#x", above, MaxPhysical/2)
-	case imageBase < HighBase || imageEnd <= imageBase || imageEnd > PCIHole:
-		return nil, fmt.Errorf("kernel image window %#x-%#x is not between %#x and %#x", imageBase, imageEnd, HighBase, PCIHole)
-	case above < imageEnd:
-		return nil, fmt.Errorf("memory above %#x would overlap the kernel image window, which ends at %#x", above, imageEnd)
+	case above < HighBase || above > MaxPhysical/2:
+		return nil, fmt.Errorf("memory above %#x: must be between %#x and %#x", above, HighBase, MaxPhysical/2)
 	}
-	r := append(firstMiB(o), Range{imageBase, imageEnd - imageBase, RAM})
-	return appendRAM(r, above, roundUp(size)), nil
+	return appendRAM(firstMiB(o), (above+2<<20-1)&^(2<<20-1), roundUp(size)), nil
 }
 
 func roundUp(n uint64) uint64 { return (n + PageSize - 1) &^ (PageSize - 1) }

@@ -22,8 +22,8 @@ import (
 //go:embed agent.sh
 var Agent []byte
 
-// AgentVersion grows when a machine with an older Agent no longer does.
-const AgentVersion = 3
+// AgentVersion grows when a machine with an older Agent, or one that lies elsewhere, no longer does.
+const AgentVersion = 4
 
 // Serial ports by their use.
 const (

@@ -5,6 +5,7 @@ package imagetest
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -91,7 +92,7 @@ func TestImage(t *testing.T) {
 			t.Run("repeats", func(t *testing.T) { repeats(t, state) })
 			t.Run("hooks", func(t *testing.T) { hooks(t, state) })
 			t.Run("ends", func(t *testing.T) { ends(t, state) })
-			t.Run("placements", func(t *testing.T) { placements(t, i) })
+			t.Run("placements", func(t *testing.T) { placements(t, i, state) })
 		})
 	}
 }
@@ -232,7 +233,7 @@ func ends(t *testing.T, state string) {
 	}
 }
 
-func placements(t *testing.T, i *image.Image) {
+func placements(t *testing.T, i *image.Image, state string) {
 	if i.Bits == 32 {
 		p := image.Placement{Shifts: &boot.Shifts{Text: 0x5000000}}
 		lies(t, i, p, "c6000000 T _text")
@@ -240,8 +241,9 @@ func placements(t *testing.T, i *image.Image) {
 	}
 	random := rand.New(rand.NewPCG(1, 2))
 	shift := random.Uint64N(200) << 21
-	lies(t, i, image.Placement{PTI: true, MemoryAbove: 1 << 30, Shifts: &boot.Shifts{
-		Text: shift, PhysBase: 16 << 20, Regions: boot.Regions{
+	disjoint(t, state, image.DefaultMemoryAbove)
+	lies(t, i, image.Placement{PTI: true, MemoryAbove: 256 << 30, Shifts: &boot.Shifts{
+		Text: shift, Regions: boot.Regions{
 			PageOffset: 0xffff8dc380000000, Vmalloc: 0xffffd2d880000000, Vmemmap: 0xfffffcd0c0000000,
 		},
 	}}, fmt.Sprintf("%x T _text", 0xffffffff81000000+shift))
@@ -284,10 +286,85 @@ func lies(t *testing.T, i *image.Image, p image.Placement, text string) {
 		t.Errorf("%+v: %+v", p, r)
 	}
 	t.Logf("a state that is there, and a command: %v", time.Since(begin))
-	if p.MemoryAbove != 0 {
-		r := run(t, state, session.Command{Argv: []string{"grep", "System RAM", "/proc/iomem"}})
-		if !strings.Contains(r.stdout, fmt.Sprintf("%08x-", p.MemoryAbove)) {
-			t.Errorf("memory: %+v", r)
+	if i.Bits == 64 {
+		disjoint(t, state, max(p.MemoryAbove, image.DefaultMemoryAbove))
+	}
+}
+
+// disjoint looks at where a machine has its memory: nothing but the first MiB, of which nobody makes use, is below.
+func disjoint(t *testing.T, state string, above uint64) {
+	t.Helper()
+	s, err := session.Open(state, session.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	m := s.Machine()
+	c := m.CPU().State()
+	if c.CR4&(1<<7|1<<17) != 0 {
+		t.Errorf("CR4 %#x: global pages or PCIDs", c.CR4)
+	}
+	word := func(name string) (v uint64) {
+		var b [8]byte
+		if a, ok := m.KernelSymbols().Address(name); !ok || m.CPU().ReadLinear(a, b[:]) != len(b) {
+			t.Fatalf("the kernel has no %s", name)
+		}
+		return binary.LittleEndian.Uint64(b[:])
+	}
+	levels := 4
+	if c.CR4&(1<<12) != 0 {
+		levels = 5
+	}
+	direct, pages := word("page_offset_base"), word("vmemmap_base")
+	var high, low int
+	walk(t, m, c.CR3&^0xfff, levels, 0, func(la, size, pa uint64) {
+		switch d := la - direct; {
+		case d < above && d+size > 1<<20:
+			t.Errorf("the direct map has %#x (%#x bytes, %#x)", d, size, pa)
+		case d >= above && d < 2*above:
+			high++
+		}
+		const each, section = 64, 128 << 20
+		switch d := (la - pages) / each * 4096; {
+		case la >= pages && d < above && d+size/each*4096 > section:
+			t.Errorf("the page array has %#x (%#x bytes, %#x)", d, size, pa)
+		case la >= pages && d < 2*above && pa < above:
+			low++
+		}
+	})
+	if high == 0 || low != 0 {
+		t.Errorf("%d pages of the direct map, and %d pages below of the page array", high, low)
+	}
+	r := runIn(t, s, session.Command{Argv: []string{"sh", "-c", "cat /proc/iomem; sed -n '/zone *DMA/,/managed/p' /proc/zoneinfo"}})
+	for _, bad := range []string{`(?m)^00[1-9a-f][0-9a-f]*-\w+ : System RAM`, `managed +[1-9]`, `(?m)^ +0[0-9a-f]*-\w+ : Kernel`} {
+		if regexp.MustCompile(bad).MatchString(r.stdout) {
+			t.Errorf("%q in:\n%s", bad, r.stdout)
+		}
+	}
+	if !strings.Contains(r.stdout, fmt.Sprintf("\n%08x-", above)) {
+		t.Errorf("no memory at %#x:\n%s", above, r.stdout)
+	}
+}
+
+// walk visits the pages that a table of page tables of a level and those below it map, in the upper half.
+func walk(t *testing.T, m *machine.Machine, table uint64, level int, la uint64, visit func(la, size, pa uint64)) {
+	var b [4096]byte
+	if !m.Memory().ReadAt(b[:], table) {
+		t.Fatalf("no page table at %#x", table)
+	}
+	shift := 12 + 9*(level-1)
+	for n := range uint64(512) {
+		e := binary.LittleEndian.Uint64(b[8*n:])
+		at := la | n<<shift
+		if la == 0 && n >= 256 {
+			at |= ^uint64(0) << (shift + 9)
+		}
+		switch pa := e & 0xff_ffff_f000; {
+		case e&1 == 0 || la == 0 && n < 256:
+		case level == 1 || e&0x80 != 0:
+			visit(at, 1<<shift, pa&^0xfff)
+		default:
+			walk(t, m, pa, level-1, at, visit)
 		}
 	}
 }

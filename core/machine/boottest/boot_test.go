@@ -97,11 +97,11 @@ func TestRepeats(t *testing.T) {
 	}
 }
 
-// TestDisjoint boots with RAM above 1 GiB.
+// TestDisjoint boots with RAM above 64 GiB.
 func TestDisjoint(t *testing.T) {
 	t.Parallel()
-	r := runEmu(t, append(kernelArgs("cloud-6.1", ""), "--ram-above", "1G")...)
-	note("cloud-6.1", "ram-above 1G", r)
+	r := runEmu(t, append(kernelArgs("cloud-6.1", ""), "--ram-above", "64G")...)
+	note("cloud-6.1", "ram-above 64G", r)
 	r.exits(t, 0)
 	r.clean(t)
 	r.has(t, checks, "EMU-INIT-DONE")
