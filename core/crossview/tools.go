@@ -129,7 +129,8 @@ var specs = map[string]Spec{
 		ignored(placed, -14), ofHarness(ignored(awaiting, 2, -18, -19, -20, -21)), ofHarness(drift(0, 16, awaiting, -29)),
 	}},
 	"proc-status-all": {Record: re(`^Name:`), PID: re(`^Pid: (\d+)$`), Key: re(`^(\w+):`), Rules: []Rule{
-		{PID: harness, Lines: re(`^(Vm|Rss)`), Abs: 64, Why: awaiting}, {PID: harness, Lines: re(`^Sig`), Fields: []int{1}, Ignore: true, Why: awaiting},
+		{PID: harness, Lines: re(`^(Vm|Rss)`), Abs: 64, Why: awaiting},
+		{PID: harness, Lines: re(`^Sig`), Fields: []int{1}, Ignore: true, Why: awaiting},
 		{PID: harness, Lines: re(`^State`), Fields: []int{1, 2}, Ignore: true, Why: awaiting},
 	}},
 	"proc-cmdline-all": {PID: re(`^/proc/(\d+) `)},
