@@ -6,7 +6,6 @@ import (
 
 	"github.com/hybridbridge/emu/core/boot"
 	"github.com/hybridbridge/emu/core/symbols"
-	"github.com/hybridbridge/emu/cpu"
 	"github.com/hybridbridge/emu/cpu/vcpu"
 )
 
@@ -57,7 +56,14 @@ func findRegions(image *boot.Image, s boot.Shifts) (*regions, error) {
 // linear32 is where a 32-bit kernel has physical address 0 (PAGE_OFFSET).
 const linear32 = 0xc0000000
 
-func (r *regions) arm(c *cpu.CPU) { c.AddBreakpoint(r.Stop) }
+// armRegions makes the guest stop where its regions are to be placed.
+func (m *Machine) armRegions() error {
+	if m.accel != nil {
+		return fmt.Errorf("%w: the memory regions of a kernel that starts are placed by the emulator: boot it there, save, and load that", ErrConfig)
+	}
+	m.cpu.AddBreakpoint(m.regions.Stop)
+	return nil
+}
 
 // placeRegions handles the exit at a breakpoint that arm has set.
 func (m *Machine) placeRegions(exit vcpu.Exit) (handled bool, err error) {
@@ -76,8 +82,7 @@ func (m *Machine) placeRegions(exit vcpu.Exit) (handled bool, err error) {
 			return false, fmt.Errorf("%w: kernel_randomize_memory() has no return address at %#x", boot.ErrShifts, sp)
 		}
 		r.Entered, r.Stop = true, binary.LittleEndian.Uint64(b[:])
-		r.arm(m.cpu)
-		return true, nil
+		return true, m.armRegions()
 	}
 	for _, v := range r.Bases {
 		binary.LittleEndian.PutUint64(b[:], v.Value)
@@ -126,6 +131,5 @@ func (m *Machine) placeMemMap() error {
 		}
 		return nil
 	}
-	r.arm(m.cpu)
-	return nil
+	return m.armRegions()
 }
