@@ -92,12 +92,6 @@ type Substitute struct {
 	PA     uint64  // where Config.Memory has the other bytes
 }
 
-// Alias lets loads of local memory that yield one pointer yield another, which is tainted.
-type Alias struct {
-	Code         []Range // of the instructions for which it holds
-	Local, Other uint64
-}
-
 // Scope says what is redirected during a system call.
 type Scope struct {
 	// ID names the scope in observations.
@@ -105,7 +99,9 @@ type Scope struct {
 	// Roots are ranges that mean the other machine's memory, sorted; PerCPURoots are offsets from the per-CPU base.
 	Roots, PerCPURoots []Range
 	Substitutes        []Substitute
-	Aliases            []Alias
+	// Immediates are what instructions have in place of their immediate operand, by linear address; the result is tainted.
+	// It holds for MOV and SHR.
+	Immediates map[uint64]uint64
 	// TSC is what the time-stamp counter reads, if Frozen.
 	Frozen bool
 	TSC    uint64

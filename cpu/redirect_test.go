@@ -145,6 +145,43 @@ func TestSubstitute(t *testing.T) {
 	b.wantReg(isa.RBX, 0x77)
 }
 
+// TestStacks: the other machine can have a stack at the address of the one in use. What points to it is tainted; an offset from
+// the stack pointer is not a pointer.
+func TestStacks(t *testing.T) {
+	b := newRedirectRig(t)
+	b.c.SetTaintSpace(taint.Space{Lo: stack, Hi: other, Width: 8})
+	b.put64(other+atData, stack+0xe00)
+	b.put64(other+stack+0xe08, 0x77)
+	b.put64(stack+0xe08, 0x10ca1)
+	b.put64(other+stack+0xe00, 8)
+	b.run(loadRoot + loadNext +
+		"488b00" + // mov rax, [rax]: 8, tainted
+		"488b8c0400ffffff" + // mov rcx, [rsp+rax-0x100]
+		"488d1404" + // lea rdx, [rsp+rax]
+		"488b9200ffffff") // mov rdx, [rdx-0x100]
+	b.wantReg(isa.RBX, 0x77)
+	b.wantReg(isa.RCX, 0x10ca1)
+	b.wantReg(isa.RDX, 0x10ca1)
+}
+
+func TestImmediates(t *testing.T) {
+	b := newRedirectRig(t)
+	b.s.Immediates = map[uint64]uint64{atCode: atList}
+	b.run("48b8 00e8000000000000" + loadNext + // mov rax, atData+0x800; mov rbx, [rax+8]
+		"b9 10000000" + // mov ecx, 16: not replaced
+		"c1e904" + "89ca" + "c1ea01") // shr ecx, 4; mov edx, ecx; shr edx, 1
+	b.wantReg(isa.RBX, 0x77)
+	b.wantReg(isa.RCX, 1)
+	b.wantReg(isa.RDX, 0)
+	if m := b.c.RegisterTaint().GPR; m[isa.RAX] != taint.All(8) || m[isa.RCX] != taint.Clean {
+		t.Errorf("taint of RAX %#x and RCX %#x", m[isa.RAX], m[isa.RCX])
+	}
+	b = newRedirectRig(t)
+	b.s.Immediates = map[uint64]uint64{atCode + 5: 2}
+	b.run("b9 10000000" + "c1e904") // mov ecx, 16; shr ecx, 4 (2)
+	b.wantReg(isa.RCX, 4)
+}
+
 func TestFrozenClock(t *testing.T) {
 	b := newRedirectRig(t)
 	b.s.Frozen, b.s.TSC = true, 0x5_0000_0007

@@ -15,8 +15,9 @@ const (
 	opPlain  opKind = iota // no memory operand but the stack
 	opMemory               // what ModRM names
 	opString
-	opBranch // indirect, by a register or by what is on the stack
-	opClock  // RDTSC
+	opBranch    // indirect, by a register or by what is on the stack
+	opClock     // RDTSC
+	opImmediate // of a register, in forms that kernels use for constants of their own making
 )
 
 // kindOf classifies an instruction.
@@ -34,6 +35,10 @@ func kindOf(u *uop) opKind {
 		return opClock
 	case isa.LEA, isa.NOP, isa.INVLPG:
 		return opPlain
+	case isa.MOV, isa.SHR:
+		if u.Args[0].Kind == isa.KindReg && u.Args[1].Kind == isa.KindImm {
+			return opImmediate
+		}
 	}
 	if u.HasMem() {
 		return opMemory
@@ -206,6 +211,20 @@ func (c *CPU) scopedStep(s *activeScope, u *uop, kind opKind, run handler) bool 
 			c.track.regs.GPR[isa.RAX], c.track.regs.GPR[isa.RDX] = taint.Clean, taint.Clean
 			return true
 		}
+	case opImmediate:
+		if v, ok := s.Immediates[c.start(u)]; ok {
+			other := *u
+			other.Imm = v
+			if !c.tracking {
+				c.startTracking()
+			}
+			rec.marks |= MarkAdjust
+			to := u.Args[0]
+			if ok = run(c, &other); ok {
+				c.track.regs.GPR[to.Reg] = taint.All(int(to.Size))
+			}
+			return ok
+		}
 	}
 	return run(c, u)
 }
@@ -241,40 +260,12 @@ func (c *CPU) scopedMemory(s *activeScope, u *uop, rec *seen, run handler) bool 
 		if why == ByUser && a.Access&isa.Write != 0 && c.tracking {
 			c.clearTaint(la, uint64(a.Size))
 		}
-		if len(s.Aliases) != 0 && why == ByDefault && u.Op == isa.MOV && a.Access&isa.Write == 0 {
-			c.alias(s, u)
-		}
 		return true
 	}
 	r := c.redir
 	rt.read, rt.write = true, true
 	r.routes[0], r.nroutes = rt, 1
 	return c.routed(s, u, rec, run)
-}
-
-// alias replaces the pointer that a MOV has just loaded, if the scope says so.
-func (c *CPU) alias(s *activeScope, u *uop) {
-	to, size := u.Args[0], uint8(8)
-	if c.mode != isa.Mode64 {
-		size = 4
-	}
-	if to.Kind != isa.KindReg || to.Size != size {
-		return
-	}
-	v := c.reg(to.Reg, to.Size)
-	for i := range s.Aliases {
-		a := &s.Aliases[i]
-		if v != a.Local || !inRanges(a.Code, c.redir.rec.rip) {
-			continue
-		}
-		if !c.tracking {
-			c.startTracking()
-		}
-		c.redir.rec.ops[u.index].marks |= MarkAdjust
-		c.setReg(to.Reg, to.Size, a.Other)
-		c.track.regs.GPR[to.Reg] = taint.All(int(to.Size))
-		return
-	}
 }
 
 // routed executes an instruction of which an operand goes to the other machine, as r.routes says.
@@ -527,7 +518,7 @@ func (c *CPU) routeAddress(s *activeScope, operand uint8, m taint.Mask, seg uint
 	switch {
 	case la < r.User && !perCPU:
 		return rt, ByUser
-	case s.onStack(la):
+	case s.onStack(la) && m == 0:
 		return rt, ByStack
 	case s.blind != 0:
 		return rt, BySubtree

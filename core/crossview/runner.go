@@ -8,7 +8,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -77,9 +79,12 @@ func (r Runner) Run(ctx context.Context, tool Tool) Result {
 	cmd := exec.CommandContext(ctx, r.Emu, append(append(args, "--"), command...)...)
 	cmd.WaitDelay = 5 * time.Second
 	var output bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &output, &output
+	together := lineMerger{out: &output}
+	stdout, stderr := lineWriter{merger: &together}, lineWriter{merger: &together}
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	start := time.Now()
 	err = cmd.Run()
+	output.Write(slices.Concat(stdout.partial, stderr.partial))
 	result.Took, result.Output = time.Since(start), output.Bytes()
 	var exit *exec.ExitError
 	switch {
@@ -89,7 +94,7 @@ func (r Runner) Run(ctx context.Context, tool Tool) Result {
 	case err != nil && !errors.As(err, &exit):
 		result.Message = err.Error()
 		return result
-	case cmd.ProcessState.ExitCode() != tool.Status:
+	case cmd.ProcessState.ExitCode() != tool.Status && (cmd.ProcessState.ExitCode() != 0 || !SpecFor(tool.Name).OwnFailure):
 		result.Message = fmt.Sprintf("exit status %d, inside it was %d: %s", cmd.ProcessState.ExitCode(), tool.Status, lastLine(output.String()))
 		return result
 	}
@@ -99,6 +104,29 @@ func (r Runner) Run(ctx context.Context, tool Tool) Result {
 		result.Verdict = Differ
 	}
 	return result
+}
+
+// lineMerger puts lines that come from several writers together.
+type lineMerger struct {
+	mu  sync.Mutex
+	out *bytes.Buffer
+}
+
+// lineWriter passes lines on when they are complete.
+type lineWriter struct {
+	merger  *lineMerger
+	partial []byte
+}
+
+func (w *lineWriter) Write(p []byte) (int, error) {
+	w.partial = append(w.partial, p...)
+	if i := bytes.LastIndexByte(w.partial, '\n') + 1; i > 0 {
+		w.merger.mu.Lock()
+		defer w.merger.mu.Unlock()
+		w.merger.out.Write(w.partial[:i])
+		w.partial = append([]byte(nil), w.partial[i:]...)
+	}
+	return len(p), nil
 }
 
 func lastLine(s string) string {

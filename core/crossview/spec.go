@@ -36,6 +36,8 @@ type Spec struct {
 	// Elsewhere says that the lines about the harness, PID 1 of the untrusted VM, need not be those of the truths: it
 	// waited for the tool then and for its console when the snapshot was taken.
 	Elsewhere bool
+	// OwnFailure says that inside the tool failed at its own process, which the snapshot does not have: here it need not fail.
+	OwnFailure bool
 	// Rewrite makes one of forms that mean the same.
 	Rewrite *strings.Replacer
 	Rules   []Rule

@@ -187,6 +187,9 @@ func (f *frame) breakpoint() error {
 	case special(&t.inst, s.cpu.Frozen):
 		return f.special(t)
 	case t.place == nowhere:
+		if _, ok := s.cpu.Immediates[f.rip]; ok {
+			return f.interpret(t, [2]bool{})
+		}
 		return f.decide(t)
 	}
 	view := f.view

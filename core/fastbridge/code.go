@@ -236,7 +236,8 @@ func (b *Bridge) root(base *table) (*table, error) {
 // admit lets a site run where it may.
 func (b *Bridge) admit(s *scope, t *site) error {
 	s.sites[t.address] = t
-	if special(&t.inst, s.cpu.Frozen) {
+	_, constant := s.cpu.Immediates[t.address]
+	if constant || special(&t.inst, s.cpu.Frozen) {
 		t.place = nowhere
 	}
 	switch t.place {

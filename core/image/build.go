@@ -343,6 +343,10 @@ func addSystem(t *initramfs.Tree) {
 	if !t.Has("etc/mtab") {
 		t.AddLink("etc/mtab", "/proc/self/mounts")
 	}
+	// What update-alternatives makes when packages are installed.
+	if t.Has("usr/bin/mawk") && !t.Has("usr/bin/awk") {
+		t.AddLink("usr/bin/awk", "mawk")
+	}
 	t.AddFile("init", 0o755, initScript)
 	t.AddFile("etc/trusted-agent", 0o644, session.Agent)
 }

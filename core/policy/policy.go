@@ -1,5 +1,7 @@
 package policy
 
+import "strings"
+
 // Policy is what a kernel policy says about one kernel. All names are symbols of that kernel; a name ending in '*' stands
 // for all symbols that begin so. A name that the kernel does not have is no error: kernels differ.
 type Policy struct {
@@ -13,13 +15,14 @@ type Policy struct {
 	Locks []Lock
 	// Substitutes let some functions see something else of the snapshot in place of what is local.
 	Substitutes []Substitute
-	// Aliases are objects of the trusted VM in place of which some functions see their like in the snapshot.
-	Aliases []Alias
 	// Clocks are what a frozen time-stamp counter is taken from, the first that is there: the clock's last reading.
 	Clocks []Field
 	// Budget is the number of instructions after which a run ends with an error; 0 leaves it to emu.
 	Budget uint64
 }
+
+// OwnPID stands in Scope.Paths for the number of the tool's own process in /proc.
+const OwnPID = "$PID"
 
 // Scope is a set of system calls in which kernel globals are redirected. A call belongs to the first scope that matches;
 // a call that matches none has no roots, but what is tainted is redirected there too.
@@ -29,12 +32,13 @@ type Scope struct {
 	// Syscalls are names without prefix, such as "read".
 	Syscalls []string
 	// Files restricts the scope to calls whose first argument is a descriptor of one of these: the name of a filesystem
-	// type ("proc", "sysfs", "cgroup2"), "chr:MAJOR:MINOR" for a character device, or "socket:FAMILY" ("socket:netlink",
-	// "socket:inet"). Empty: any arguments.
+	// type ("proc", "sysfs", "cgroup2"), "chr:MAJOR:MINOR" for a character device, "socket:FAMILY" ("socket:netlink",
+	// "socket:inet"), "proc:own" for what procfs has of the tool's processes, or "snapshot" for what was opened in the snapshot. Empty: any arguments.
 	Files []string
 	// FileArgument is the number of the argument that Files is about, from 0.
 	FileArgument int
-	// Paths restricts the scope to calls of which one argument is one of these paths, as the tool writes them. Empty: any.
+	// Paths restricts the scope to calls of which one argument is one of these paths, as the tool writes them. A path that
+	// ends in '*' stands for all that begin so, and one after '!' is taken away again. OwnPID stands in them. Empty: any.
 	Paths []string
 	// PathArgument is the number of the argument that Paths is about, from 0.
 	PathArgument int
@@ -44,7 +48,24 @@ type Scope struct {
 	FreezeClock bool
 }
 
-// Root is a kernel global, or a part of one, that is redirected.
+// ForPath reports whether Paths has a path.
+func (s *Scope) ForPath(path string) bool {
+	has := len(s.Paths) == 0
+	for _, p := range s.Paths {
+		p, not := strings.CutPrefix(p, "!")
+		prefix, tree := strings.CutSuffix(p, "*")
+		if path == p || tree && strings.HasPrefix(path, prefix) {
+			if not {
+				return false
+			}
+			has = true
+		}
+	}
+	return has
+}
+
+// Root is a kernel global, or a part of one, that is redirected. Where the kernel has the value of a global in its code (runtime
+// constants), it is redirected there too.
 type Root struct {
 	Symbol string
 	// Offset and Size are in bytes; Size 0 means up to the next symbol.
@@ -91,19 +112,10 @@ type Substitute struct {
 	Snapshot Field
 }
 
-// Alias makes every load that yields the value which a field has in the trusted VM yield the one that it has in the
-// snapshot: for the beginning of a tree that is no global but to which many structures point, such as the root of sysfs.
-type Alias struct {
-	// Functions in which it holds, not what they call.
-	Functions []string
-	// Field is a pointer that the kernel does not change once it is up.
-	Field Field
-}
-
 // Field names a pointer-sized value: a global with an offset in bytes and with its type where these are needed, then
 // members, and members of what a pointer leads to. Types and members are the kernel's own (BTF):
 //
-//	sysfs_root_kn
+//	init_task
 //	init_pid_ns:pid_namespace.child_reaper
 //	init_task:task_struct.nsproxy->mnt_ns
 //	tk_core+8:timekeeper.tkr_mono.cycle_last

@@ -92,12 +92,6 @@ func (p *Policy) Validate() error {
 		}
 		field(where+": the snapshot's side", s.Snapshot)
 	}
-	for _, a := range p.Aliases {
-		field("alias", a.Field)
-		for _, f := range a.Functions {
-			pattern("alias "+string(a.Field), f)
-		}
-	}
 	for _, c := range p.Clocks {
 		field("clock", c)
 	}

@@ -28,8 +28,6 @@ func TestValidate(t *testing.T) {
 		"lock f: offset":     {Locks: []Lock{{Function: "f", Offset: 1<<64 - 1, Size: 1}}},
 		`substitute: ""`:     {Substitutes: []Substitute{{Snapshot: "init_task"}}},
 		`side: ""`:           {Substitutes: []Substitute{{Local: "current_task"}}},
-		`alias: "->kn"`:      {Aliases: []Alias{{Field: "->kn", Functions: []string{"f"}}}},
-		`alias a: "b c"`:     {Aliases: []Alias{{Field: "a", Functions: []string{"b c"}}}},
 		`clock: "1:tk"`:      {Clocks: []Field{"1:tk"}},
 	} {
 		err := p.Validate()

@@ -88,7 +88,7 @@ type Bridge struct {
 	deaths      map[uint64]string
 	scopes      map[scopeKey]cpu.Scope
 	substitutes []substitute
-	aliases     []cpu.Alias
+	constants   map[string]map[uint64]uint64 // by the name of a root: the snapshot's values, by instruction
 	frozen      bool
 	tsc         uint64
 	code        cpu.Range // the kernel's text
@@ -146,9 +146,10 @@ func Resolve(cfg Config) (*Bridge, error) {
 		return nil, err
 	}
 	b.names = newNames(b.symbols)
-	if err := errors.Join(b.findText(), b.readCalls(), b.findFields(), b.makeSubstitutes(&cfg.Policy), b.makeAliases(&cfg.Policy)); err != nil {
+	if err := errors.Join(b.findText(), b.readCalls(), b.findFields(), b.makeSubstitutes(&cfg.Policy)); err != nil {
 		return nil, err
 	}
+	b.findConstants()
 	var err error
 	for _, f := range b.policy.Clocks {
 		if b.tsc, err = b.evaluate(f); err == nil {

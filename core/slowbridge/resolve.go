@@ -3,7 +3,6 @@ package slowbridge
 import (
 	"cmp"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -93,8 +92,9 @@ func (b *Bridge) hooks(p *policy.Policy) map[uint64]cpu.Hook {
 
 // scope makes the CPU's scope of a scope of the policy. id names it together with its system call.
 func (b *Bridge) scope(id int, s *policy.Scope) cpu.Scope {
-	c := cpu.Scope{ID: id}
+	c := cpu.Scope{ID: id, Immediates: map[uint64]uint64{}}
 	for _, root := range s.Roots {
+		maps.Copy(c.Immediates, b.constants[root.Symbol])
 		for _, sym := range b.names.find(root.Symbol) {
 			if isCode(sym) || sym.Module != "" {
 				continue
@@ -121,7 +121,6 @@ func (b *Bridge) scope(id int, s *policy.Scope) cpu.Scope {
 		}
 	}
 	slices.SortFunc(c.Roots, func(x, y cpu.Range) int { return cmp.Compare(x.Lo, y.Lo) })
-	c.Aliases = b.aliases
 	for _, sub := range b.substitutes {
 		if len(sub.scopes) == 0 || slices.Contains(sub.scopes, s.Name) {
 			c.Substitutes = append(c.Substitutes, sub.Substitute)
@@ -149,11 +148,6 @@ func (b *Bridge) perCPUSize(offset uint64) uint64 {
 
 // evaluate returns the value that a field of the policy has in the snapshot.
 func (b *Bridge) evaluate(f policy.Field) (uint64, error) {
-	return b.evaluateIn(f, b.space.read, "the snapshot")
-}
-
-// evaluateIn returns the value that a field of the policy has in some memory.
-func (b *Bridge) evaluateIn(f policy.Field, read reader, where string) (uint64, error) {
 	e, err := b.types.parse(string(f))
 	if err != nil {
 		return 0, err
@@ -166,15 +160,15 @@ func (b *Bridge) evaluateIn(f policy.Field, read reader, where string) (uint64, 
 	for _, st := range e.steps {
 		if st.deref {
 			from := at
-			if at, ok = read.number(from, b.types.word); !ok {
-				return 0, fmt.Errorf("%q leads to %#x, which is not mapped in %s", f, from, where)
+			if at, ok = b.word(from); !ok {
+				return 0, fmt.Errorf("%q leads to %#x, which is not mapped in the snapshot", f, from)
 			}
 		}
 		at += st.off
 	}
-	v, ok := read.number(at, e.size)
+	v, ok := reader(b.space.read).number(at, e.size)
 	if !ok {
-		return 0, fmt.Errorf("%q leads to %#x, which is not mapped in %s", f, at, where)
+		return 0, fmt.Errorf("%q leads to %#x, which is not mapped in the snapshot", f, at)
 	}
 	return v, nil
 }
@@ -223,28 +217,6 @@ func (b *Bridge) ranges(functions []string) []cpu.Range {
 		}
 	}
 	return code
-}
-
-// makeAliases resolves the policy's aliases.
-func (b *Bridge) makeAliases(p *policy.Policy) error {
-	for _, a := range p.Aliases {
-		symbol, _, _ := strings.Cut(string(a.Field), ":")
-		if _, ok := b.symbols.Find(symbol); !ok {
-			continue
-		}
-		alias := cpu.Alias{Code: b.ranges(a.Functions)}
-		var err, err2 error
-		alias.Local, err = b.evaluateIn(a.Field, b.localRead, "the trusted VM")
-		alias.Other, err2 = b.evaluate(a.Field)
-		if err := errors.Join(err, err2); err != nil {
-			return err
-		}
-		// What is null in one of them has no like in the other.
-		if alias.Local != 0 && alias.Other != 0 && alias.Code != nil {
-			b.aliases = append(b.aliases, alias)
-		}
-	}
-	return nil
 }
 
 // local finds the symbol and the offset of a field that needs no pointer to be followed. The symbol is nil if the kernel

@@ -3,6 +3,7 @@ package slowbridge
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hybridbridge/emu/core/metadata"
@@ -21,9 +22,12 @@ type entry struct {
 
 // files finds what a descriptor is.
 type files struct {
-	task, files, fdt, maxFDs, fd      uint64
+	task, tgid                        uint64
+	files, fdt, maxFDs, fd            uint64
+	nodeShift, nodeSlots              uint64 // of the tree of process numbers
 	inode, super, fsType, fsName      uint64
 	mode, device                      uint64
+	procInode, procPID                uint64
 	socketInode, socketSock, skFamily uint64
 }
 
@@ -83,6 +87,9 @@ func (b *Bridge) findFields() error {
 		return off
 	}
 	f := &b.files
+	f.tgid = get("task_struct", "tgid")
+	f.nodeShift = get("xa_node", "shift")
+	f.nodeSlots = get("xa_node", "slots")
 	f.files = get("task_struct", "files")
 	f.fdt = get("files_struct", "fdt")
 	f.maxFDs = get("fdtable", "max_fds")
@@ -93,6 +100,8 @@ func (b *Bridge) findFields() error {
 	f.device = get("inode", "i_rdev")
 	f.fsType = get("super_block", "s_type")
 	f.fsName = get("file_system_type", "name")
+	f.procInode = get("proc_inode", "vfs_inode")
+	f.procPID = get("proc_inode", "pid")
 	f.socketInode = get("socket_alloc", "vfs_inode")
 	f.socketSock = get("socket_alloc", "socket.sk")
 	f.skFamily = get("sock", "__sk_common.skc_family")
@@ -190,12 +199,55 @@ func (b *Bridge) choose(name string, argument func(int) uint64) *policy.Scope {
 		switch {
 		case !slices.Contains(s.Syscalls, name),
 			len(s.Files) > 0 && !slices.Contains(s.Files, b.fileKind(argument(s.FileArgument)&0xffffffff)),
-			len(s.Paths) > 0 && !slices.Contains(s.Paths, b.text(argument(s.PathArgument))):
+			len(s.Paths) > 0 && !s.ForPath(b.pathArgument(argument(s.PathArgument))):
 			continue
 		}
 		return s
 	}
 	return nil
+}
+
+// pathArgument reads a path that the tool gives. In /proc, policy.OwnPID takes the place of the tool's own number, unless that is the
+// number of a process of the snapshot too.
+func (b *Bridge) pathArgument(la uint64) string {
+	path := b.text(la)
+	rest, ok := strings.CutPrefix(path, "/proc/")
+	number, rest, _ := strings.Cut(rest, "/")
+	pid, err := strconv.ParseUint(number, 10, 32)
+	if !ok || err != nil {
+		return path
+	}
+	if own, ok := reader(b.localRead).number(b.current()+b.files.tgid, 4); !ok || own != pid || b.hasPID(pid) {
+		return path
+	}
+	return "/proc/" + policy.OwnPID + "/" + rest
+}
+
+// hasPID reports whether the snapshot has a process or thread of a number, or cannot say.
+func (b *Bridge) hasPID(pid uint64) bool {
+	entry, err := b.evaluate("init_pid_ns:pid_namespace.idr.idr_rt.xa_head")
+	if err != nil {
+		return true
+	}
+	for depth := 0; entry&3 == 2; depth++ { // a node of an XArray
+		node := entry - 2
+		shift, ok1 := reader(b.space.read).number(node+b.files.nodeShift, 1)
+		next, ok2 := b.word(node + b.files.nodeSlots + pid>>shift*b.types.word)
+		if !ok1 || !ok2 || depth > 10 {
+			return true
+		}
+		if pid>>shift >= 64 {
+			return false
+		}
+		entry, pid = next, pid&(1<<shift-1)
+	}
+	return entry != 0 && pid == 0
+}
+
+// current is the address of the current process's task_struct, or 0.
+func (b *Bridge) current() uint64 {
+	task, _ := b.localWord((b.guest.PerCPUBase() + b.files.task) & (1<<(8*b.types.word) - 1)) // it wraps around on i386
+	return task
 }
 
 // text reads a string of the trusted VM, of at most 255 bytes.
@@ -206,7 +258,7 @@ func (b *Bridge) text(la uint64) string {
 }
 
 // fileKind returns the filesystem type of a descriptor of the current process, "chr:MAJOR:MINOR" for a character device,
-// "socket:FAMILY" for a socket, or "", which a file of the snapshot is too.
+// "socket:FAMILY" for a socket, "proc:own" for a file of a process of the trusted VM, "snapshot" for what was opened there, or "".
 func (b *Bridge) fileKind(fd uint64) string {
 	f := &b.files
 	var at uint64
@@ -216,8 +268,7 @@ func (b *Bridge) fileKind(fd uint64) string {
 		ok = ok && good && v != 0
 		return v
 	}
-	at = follow((b.guest.PerCPUBase() + f.task) & (1<<(8*b.types.word) - 1))
-	at = follow(at + f.files)
+	at = follow(b.current() + f.files)
 	at = follow(at + f.fdt)
 	limit, _ := b.localWord(at + f.maxFDs)
 	if !ok || fd >= limit&0xffffffff {
@@ -226,7 +277,7 @@ func (b *Bridge) fileKind(fd uint64) string {
 	at = follow(at + f.fd)
 	file := follow(at + fd*b.types.word)
 	if b.guest.FromSnapshot(file + f.inode) {
-		return ""
+		return "snapshot"
 	}
 	inode := follow(file + f.inode)
 	if mode, _ := b.localWord(inode + f.mode); ok && mode&0xf000 == 0x2000 { // S_IFCHR
@@ -240,6 +291,11 @@ func (b *Bridge) fileKind(fd uint64) string {
 		return ""
 	}
 	fs := b.text(name)
+	if pid := inode - f.procInode + f.procPID; fs == "proc" && !b.guest.FromSnapshot(pid) {
+		if p, _ := b.localWord(pid); p != 0 {
+			return "proc:own"
+		}
+	}
 	if fs != "sockfs" {
 		return fs
 	}

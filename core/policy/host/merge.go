@@ -79,7 +79,6 @@ func merge(all []statement) (policy.Policy, error) {
 		out.Locks = union(out.Locks, p.Locks)
 		out.Clocks = union(out.Clocks, p.Clocks)
 		out.Substitutes = unionDeep(out.Substitutes, p.Substitutes)
-		out.Aliases = unionDeep(out.Aliases, p.Aliases)
 		out.Budget = max(out.Budget, p.Budget)
 	}
 	for _, s := range all {

@@ -42,7 +42,6 @@ func of[T any]() *rapid.Generator[T] {
 			reflect.TypeFor[[]policy.Elision]():    lists(rapid.Deferred(of[policy.Elision])).AsAny(),
 			reflect.TypeFor[[]policy.Lock]():       lists(rapid.Deferred(of[policy.Lock])).AsAny(),
 			reflect.TypeFor[[]policy.Substitute](): lists(rapid.Deferred(of[policy.Substitute])).AsAny(),
-			reflect.TypeFor[[]policy.Alias]():      lists(rapid.Deferred(of[policy.Alias])).AsAny(),
 		},
 	})
 }

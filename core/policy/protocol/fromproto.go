@@ -52,9 +52,6 @@ func policyFromProto(m *policypb.Policy) policy.Policy {
 			PerCPU: s.GetPerCpu(), Snapshot: policy.Field(s.GetSnapshot()),
 		})
 	}
-	for _, a := range m.GetAliases() {
-		p.Aliases = append(p.Aliases, policy.Alias{Functions: a.GetFunctions(), Field: policy.Field(a.GetField())})
-	}
 	for _, c := range m.GetClocks() {
 		p.Clocks = append(p.Clocks, policy.Field(c))
 	}

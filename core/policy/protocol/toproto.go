@@ -27,9 +27,6 @@ func policyToProto(p *policy.Policy) *policypb.Policy {
 			Functions: s.Functions, Scopes: s.Scopes, Local: string(s.Local), PerCpu: s.PerCPU, Snapshot: string(s.Snapshot),
 		})
 	}
-	for _, a := range p.Aliases {
-		m.Aliases = append(m.Aliases, &policypb.Alias{Functions: a.Functions, Field: string(a.Field)})
-	}
 	for _, c := range p.Clocks {
 		m.Clocks = append(m.Clocks, string(c))
 	}

@@ -16,7 +16,7 @@ var local = []string{
 	// Scheduling, RCU, timers and work.
 	"schedule", "__schedule", "preempt_schedule*", "__cond_resched", "schedule_timeout*", "wake_up*", "__wake_up*", "try_to_wake_up",
 	"call_rcu*", "kfree_call_rcu", "kvfree_call_rcu", "__rcu_read_unlock", "rcu_note_context_switch", "queue_work_on", "__queue_work",
-	"do_softirq*", "__do_softirq", "irq_exit_rcu", "mod_timer", "add_timer", "hrtimer_*", "task_work_add",
+	"do_softirq*", "__do_softirq", "irq_exit_rcu", "mod_timer", "add_timer", "hrtimer_*", "task_work_add", "task_mm_cid_work",
 	// What a process does for itself on its way back to user space.
 	"mem_cgroup_handle_over_high", "blkcg_maybe_throttle_current", "__blkcg_punt_bio_submit", "__rseq_handle_notify_resume", "switch_fpu_return",
 	"arch_do_signal_or_restart", "uprobe_notify_resume", "signal_wake_up_state",
@@ -26,7 +26,7 @@ var local = []string{
 
 // releases give up something: not what is the snapshot's.
 var releases = slices.Concat(
-	elide("kfree", "kvfree", "vfree", "iput", "dput", "mntput", "fput", "__fput", "put_pid", "free_uid", "module_put", "call_rcu",
+	elide("kfree", "kvfree", "vfree", "iput", "dput", "mntput", "fput", "__fput", "put_pid", "free_uid", "module_put", "call_rcu", "pde_put",
 		"__put_task_struct", "mmput", "__mmput", "__mmdrop"),
 	[]policy.Elision{{Function: "kmem_cache_free", Argument: 1}},
 )
@@ -41,6 +41,8 @@ var waits = slices.Concat(
 	[]policy.Elision{
 		{Function: "schedule_on_each_cpu", Always: true},
 		{Function: "handle_mm_fault", Return: 2}, // VM_FAULT_SIGBUS: the page is not in the snapshot
+		// -EIO: what a file has on its disk cannot be read, only what is in memory.
+		{Function: "filemap_add_folio", Return: ^uint64(4)}, {Function: "filemap_read_folio", Argument: 2, Return: ^uint64(4)},
 	},
 )
 
@@ -86,7 +88,6 @@ var self = []string{
 	"__do_sys_newuname", "__x64_sys_newuname", "__ia32_sys_newuname", "__do_sys_uname", "__x64_sys_uname",
 	"ksys_shmctl*", "ksys_semctl*", "ksys_msgctl*", "__x64_sys_shmctl", "__x64_sys_semctl", "__x64_sys_msgctl",
 	"__ia32_sys_shmctl", "__ia32_sys_semctl", "__ia32_sys_msgctl",
-	"__x64_sys_getpid", "__ia32_sys_getpid", "__do_sys_getpid", // ps looks itself up in /proc
 }
 
 // lookups are functions that begin to look up a path at the current process's root or working directory.
@@ -105,6 +106,3 @@ func firstProcess(functions, scopes []string) []policy.Substitute {
 	}
 	return out
 }
-
-// aliases are the beginnings of trees.
-var aliases = []policy.Alias{{Functions: []string{"kernfs_*", "sysfs_*"}, Field: "sysfs_root_kn"}}

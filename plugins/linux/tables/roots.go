@@ -24,15 +24,16 @@ var memory = roots("_totalram_pages", "_totalhigh_pages", "vm_zone_stat", "vm_no
 	"hugetlb_max_hstate", "nr_vmalloc_pages", "direct_pages_count", "blockdev_superblock", "slab_caches", "totalcma_pages",
 	"pcpu_nr_populated", "pcpu_nr_units", "pcpu_unit_pages", "node_states", "nr_node_ids", "max_swapfiles", "swap_active_head",
 	"swapper_spaces", "mem_section", "sysctl_overcommit_memory", "sysctl_overcommit_ratio", "sysctl_overcommit_kbytes",
-	"direct_gbpages", "default_hstate_idx")
+	"direct_gbpages", "default_hstate_idx", "nr_memmap_pages", "nr_memmap_boot_pages")
 
 // Mounted filesystems and the names that are known in them, for paths that are looked up in the snapshot.
-var mounts = roots("dentry_hashtable", "d_hash_shift", "mount_hashtable", "m_hash_mask", "m_hash_shift", "mountpoint_hashtable")
+var mounts = roots("dentry_hashtable", "d_hash_shift", "mount_hashtable", "m_hash_mask", "m_hash_shift", "mountpoint_hashtable",
+	"inode_hashtable", "i_hash_shift", "i_hash_mask")
 
 var modules = roots("modules")
 
 // Devices and filesystems.
-var devices = roots("file_systems", "chrdevs", "major_names", "iomem_resource", "ioport_resource", "block_class", "bdi_list")
+var devices = roots("file_systems", "chrdevs", "major_names", "iomem_resource", "ioport_resource", "block_class", "class_kset", "bdi_list")
 
 // The network hangs off init_net and a few tables of its own.
 var network = roots("init_net", "net_namespace_list", "tcp_hashinfo", "udp_table", "udplite_table", "raw_v4_hashinfo", "raw_v6_hashinfo",

@@ -23,22 +23,42 @@ var socketCalls = []string{
 	"send", "recv",
 }
 
+// Calls that say what is at a path: their first argument, or their second, after a directory.
+var (
+	statCalls = []string{"stat", "lstat", "newstat", "newlstat", "stat64", "lstat64", "readlink", "access", "statfs", "statfs64",
+		"getxattr", "lgetxattr", "listxattr", "llistxattr"}
+	statAtCalls = []string{"newfstatat", "fstatat64", "statx", "readlinkat", "faccessat", "faccessat2", "name_to_handle_at"}
+)
+
+// machine are the paths of which the snapshot is asked what is there: all but those that the tool's own work needs, and /proc, of
+// which it has an instance of its own.
+var machine = []string{"/*", "/usr/lib*", "!/bin*", "!/etc*", "!/proc*", "!/root*", "!/sbin*", "!/tmp*", "!/usr/bin*", "!/usr/sbin*", "!/usr/local*", "!/usr/share*"}
+
+// ownProcess are the paths of the tool's own process, which the snapshot does not have: lsof and ps look themselves up.
+var ownProcess = []string{"/proc/" + policy.OwnPID + "/*"}
+
+// opened are the paths that are opened in the snapshot. Names of users belong to the machine: these files are read out of the
+// snapshot's page cache.
+var opened = []string{"/etc/passwd", "/etc/group", "/sys", "/sys/*", "/dev/loop*"}
+
 // lookupScopes look paths up in the snapshot.
-var lookupScopes = []string{"accounts", "statfs"}
+var lookupScopes = []string{"open", "stat", "statat"}
 
 func scopes() []policy.Scope {
 	proc := slices.Concat(processes, cpus, timekeeping, statistics, memory, modules, devices, network, netlink, names, cgroups, sysctl, kernelMisc)
+	lookup := slices.Concat(proc, mounts)
 	return []policy.Scope{
 		{Name: "procfs", Syscalls: fileCalls, Files: []string{"proc"}, Roots: proc, FreezeClock: true},
 		{Name: "procfs-sendfile", Syscalls: []string{"sendfile", "sendfile64"}, Files: []string{"proc"}, FileArgument: 1, Roots: proc, FreezeClock: true},
 		{Name: "sysfs", Syscalls: fileCalls, Files: []string{"sysfs"}, Roots: proc, FreezeClock: true},
-		{
-			// Names of users belong to the machine: these files are read out of the snapshot's page cache.
-			Name: "accounts", Syscalls: []string{"openat"}, PathArgument: 1, Paths: []string{"/etc/passwd", "/etc/group"},
-			Roots: slices.Concat(proc, mounts),
-		},
+		{Name: "file", Syscalls: slices.Concat(fileCalls, []string{"close", "ioctl", "open_by_handle_at"}), Files: []string{"snapshot"}, Roots: lookup, FreezeClock: true},
+		{Name: "own", Syscalls: pathCalls, Paths: ownProcess, Roots: timeOfDay},
+		{Name: "ownfile", Syscalls: fileCalls, Files: []string{"proc:own"}, Roots: timeOfDay},
+		{Name: "ownat", Syscalls: pathCalls, PathArgument: 1, Paths: ownProcess, Roots: timeOfDay},
+		{Name: "open", Syscalls: []string{"openat"}, PathArgument: 1, Paths: opened, Roots: lookup},
+		{Name: "stat", Syscalls: statCalls, Paths: machine, Roots: lookup},
+		{Name: "statat", Syscalls: statAtCalls, PathArgument: 1, Paths: machine, Roots: lookup},
 		{Name: "path", Syscalls: pathCalls, Roots: slices.Concat(processes, timeOfDay, sysctl, printk, network)},
-		{Name: "statfs", Syscalls: []string{"statfs", "statfs64"}, Roots: slices.Concat(proc, mounts)},
 		{Name: "getpid", Syscalls: []string{"getpid"}, Roots: processes},
 		{
 			Name: "time", Syscalls: []string{"clock_gettime", "clock_gettime64", "clock_gettime32", "gettimeofday", "time", "time32", "times"},

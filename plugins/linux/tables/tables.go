@@ -1,7 +1,6 @@
 package tables
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/hybridbridge/emu/core/policy"
@@ -9,17 +8,12 @@ import (
 
 // Policy returns the policy for a kernel.
 func Policy(k policy.Kernel) policy.Policy {
-	s := scopes()
-	if hashTableInText(k.Release) {
-		s = slices.DeleteFunc(s, func(s policy.Scope) bool { return slices.Contains(lookupScopes, s.Name) })
-	}
 	return policy.Policy{
-		Scopes:      s,
+		Scopes:      scopes(),
 		Local:       local,
 		Elided:      slices.Concat(releases, touches, waits, stale, clocksources),
 		Locks:       locks(k.Bits),
 		Substitutes: substitutes,
-		Aliases:     aliases,
 		Clocks:      clocks(k.Bits),
 	}
 }
@@ -40,14 +34,4 @@ func elide(names ...string) []policy.Elision {
 		e[i].Function = n
 	}
 	return e
-}
-
-// hashTableInText reports whether the kernel has the address of the dentry hash table in its code (runtime constants, since
-// 6.11), where no redirection reaches it, so that paths cannot be looked up in the snapshot.
-func hashTableInText(release string) bool {
-	var major, minor int
-	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err != nil {
-		return false
-	}
-	return major > 6 || major == 6 && minor >= 11
 }

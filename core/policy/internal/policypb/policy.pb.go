@@ -305,7 +305,6 @@ type Policy struct {
 	Elided        []*Elision             `protobuf:"bytes,3,rep,name=elided,proto3" json:"elided,omitempty"`
 	Locks         []*Lock                `protobuf:"bytes,4,rep,name=locks,proto3" json:"locks,omitempty"`
 	Substitutes   []*Substitute          `protobuf:"bytes,5,rep,name=substitutes,proto3" json:"substitutes,omitempty"`
-	Aliases       []*Alias               `protobuf:"bytes,6,rep,name=aliases,proto3" json:"aliases,omitempty"`
 	Clocks        []string               `protobuf:"bytes,7,rep,name=clocks,proto3" json:"clocks,omitempty"`
 	Budget        uint64                 `protobuf:"varint,8,opt,name=budget,proto3" json:"budget,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -373,13 +372,6 @@ func (x *Policy) GetLocks() []*Lock {
 func (x *Policy) GetSubstitutes() []*Substitute {
 	if x != nil {
 		return x.Substitutes
-	}
-	return nil
-}
-
-func (x *Policy) GetAliases() []*Alias {
-	if x != nil {
-		return x.Aliases
 	}
 	return nil
 }
@@ -794,58 +786,6 @@ func (x *Substitute) GetSnapshot() string {
 	return ""
 }
 
-type Alias struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Functions     []string               `protobuf:"bytes,1,rep,name=functions,proto3" json:"functions,omitempty"`
-	Field         string                 `protobuf:"bytes,2,opt,name=field,proto3" json:"field,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Alias) Reset() {
-	*x = Alias{}
-	mi := &file_policy_proto_msgTypes[7]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Alias) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Alias) ProtoMessage() {}
-
-func (x *Alias) ProtoReflect() protoreflect.Message {
-	mi := &file_policy_proto_msgTypes[7]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Alias.ProtoReflect.Descriptor instead.
-func (*Alias) Descriptor() ([]byte, []int) {
-	return file_policy_proto_rawDescGZIP(), []int{7}
-}
-
-func (x *Alias) GetFunctions() []string {
-	if x != nil {
-		return x.Functions
-	}
-	return nil
-}
-
-func (x *Alias) GetField() string {
-	if x != nil {
-		return x.Field
-	}
-	return ""
-}
-
 type Sites struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Sites         []*Site                `protobuf:"bytes,1,rep,name=sites,proto3" json:"sites,omitempty"`
@@ -855,7 +795,7 @@ type Sites struct {
 
 func (x *Sites) Reset() {
 	*x = Sites{}
-	mi := &file_policy_proto_msgTypes[8]
+	mi := &file_policy_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -867,7 +807,7 @@ func (x *Sites) String() string {
 func (*Sites) ProtoMessage() {}
 
 func (x *Sites) ProtoReflect() protoreflect.Message {
-	mi := &file_policy_proto_msgTypes[8]
+	mi := &file_policy_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -880,7 +820,7 @@ func (x *Sites) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sites.ProtoReflect.Descriptor instead.
 func (*Sites) Descriptor() ([]byte, []int) {
-	return file_policy_proto_rawDescGZIP(), []int{8}
+	return file_policy_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Sites) GetSites() []*Site {
@@ -908,7 +848,7 @@ type Site struct {
 
 func (x *Site) Reset() {
 	*x = Site{}
-	mi := &file_policy_proto_msgTypes[9]
+	mi := &file_policy_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -920,7 +860,7 @@ func (x *Site) String() string {
 func (*Site) ProtoMessage() {}
 
 func (x *Site) ProtoReflect() protoreflect.Message {
-	mi := &file_policy_proto_msgTypes[9]
+	mi := &file_policy_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -933,7 +873,7 @@ func (x *Site) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Site.ProtoReflect.Descriptor instead.
 func (*Site) Descriptor() ([]byte, []int) {
-	return file_policy_proto_rawDescGZIP(), []int{9}
+	return file_policy_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Site) GetScope() string {
@@ -1020,7 +960,7 @@ type Operand struct {
 
 func (x *Operand) Reset() {
 	*x = Operand{}
-	mi := &file_policy_proto_msgTypes[10]
+	mi := &file_policy_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1032,7 +972,7 @@ func (x *Operand) String() string {
 func (*Operand) ProtoMessage() {}
 
 func (x *Operand) ProtoReflect() protoreflect.Message {
-	mi := &file_policy_proto_msgTypes[10]
+	mi := &file_policy_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1045,7 +985,7 @@ func (x *Operand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operand.ProtoReflect.Descriptor instead.
 func (*Operand) Descriptor() ([]byte, []int) {
-	return file_policy_proto_rawDescGZIP(), []int{10}
+	return file_policy_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Operand) GetText() string {
@@ -1099,7 +1039,7 @@ type Plans struct {
 
 func (x *Plans) Reset() {
 	*x = Plans{}
-	mi := &file_policy_proto_msgTypes[11]
+	mi := &file_policy_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1111,7 +1051,7 @@ func (x *Plans) String() string {
 func (*Plans) ProtoMessage() {}
 
 func (x *Plans) ProtoReflect() protoreflect.Message {
-	mi := &file_policy_proto_msgTypes[11]
+	mi := &file_policy_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1124,7 +1064,7 @@ func (x *Plans) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plans.ProtoReflect.Descriptor instead.
 func (*Plans) Descriptor() ([]byte, []int) {
-	return file_policy_proto_rawDescGZIP(), []int{11}
+	return file_policy_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Plans) GetPlans() []*Plan {
@@ -1147,7 +1087,7 @@ type Plan struct {
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_policy_proto_msgTypes[12]
+	mi := &file_policy_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1159,7 +1099,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_policy_proto_msgTypes[12]
+	mi := &file_policy_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1172,7 +1112,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_policy_proto_rawDescGZIP(), []int{12}
+	return file_policy_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Plan) GetRoutes() []Route {
@@ -1219,16 +1159,15 @@ const file_policy_proto_rawDesc = "" +
 	"\x06Kernel\x12\x16\n" +
 	"\x06banner\x18\x01 \x01(\tR\x06banner\x12\x18\n" +
 	"\arelease\x18\x02 \x01(\tR\arelease\x12\x12\n" +
-	"\x04bits\x18\x03 \x01(\x03R\x04bits\"\xb5\x02\n" +
+	"\x04bits\x18\x03 \x01(\x03R\x04bits\"\x8e\x02\n" +
 	"\x06Policy\x12)\n" +
 	"\x06scopes\x18\x01 \x03(\v2\x11.emu.policy.ScopeR\x06scopes\x12\x14\n" +
 	"\x05local\x18\x02 \x03(\tR\x05local\x12+\n" +
 	"\x06elided\x18\x03 \x03(\v2\x13.emu.policy.ElisionR\x06elided\x12&\n" +
 	"\x05locks\x18\x04 \x03(\v2\x10.emu.policy.LockR\x05locks\x128\n" +
-	"\vsubstitutes\x18\x05 \x03(\v2\x16.emu.policy.SubstituteR\vsubstitutes\x12+\n" +
-	"\aaliases\x18\x06 \x03(\v2\x11.emu.policy.AliasR\aaliases\x12\x16\n" +
+	"\vsubstitutes\x18\x05 \x03(\v2\x16.emu.policy.SubstituteR\vsubstitutes\x12\x16\n" +
 	"\x06clocks\x18\a \x03(\tR\x06clocks\x12\x16\n" +
-	"\x06budget\x18\b \x01(\x04R\x06budget\"\xf8\x01\n" +
+	"\x06budget\x18\b \x01(\x04R\x06budgetJ\x04\b\x06\x10\a\"\xf8\x01\n" +
 	"\x05Scope\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bsyscalls\x18\x02 \x03(\tR\bsyscalls\x12\x14\n" +
@@ -1261,10 +1200,7 @@ const file_policy_proto_rawDesc = "" +
 	"\x06scopes\x18\x02 \x03(\tR\x06scopes\x12\x14\n" +
 	"\x05local\x18\x03 \x01(\tR\x05local\x12\x17\n" +
 	"\aper_cpu\x18\x04 \x01(\bR\x06perCpu\x12\x1a\n" +
-	"\bsnapshot\x18\x05 \x01(\tR\bsnapshot\";\n" +
-	"\x05Alias\x12\x1c\n" +
-	"\tfunctions\x18\x01 \x03(\tR\tfunctions\x12\x14\n" +
-	"\x05field\x18\x02 \x01(\tR\x05field\"/\n" +
+	"\bsnapshot\x18\x05 \x01(\tR\bsnapshot\"/\n" +
 	"\x05Sites\x12&\n" +
 	"\x05sites\x18\x01 \x03(\v2\x10.emu.policy.SiteR\x05sites\"\xb1\x02\n" +
 	"\x04Site\x12\x14\n" +
@@ -1335,7 +1271,7 @@ func file_policy_proto_rawDescGZIP() []byte {
 }
 
 var file_policy_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_policy_proto_goTypes = []any{
 	(Category)(0),      // 0: emu.policy.Category
 	(Route)(0),         // 1: emu.policy.Route
@@ -1348,37 +1284,35 @@ var file_policy_proto_goTypes = []any{
 	(*Elision)(nil),    // 8: emu.policy.Elision
 	(*Lock)(nil),       // 9: emu.policy.Lock
 	(*Substitute)(nil), // 10: emu.policy.Substitute
-	(*Alias)(nil),      // 11: emu.policy.Alias
-	(*Sites)(nil),      // 12: emu.policy.Sites
-	(*Site)(nil),       // 13: emu.policy.Site
-	(*Operand)(nil),    // 14: emu.policy.Operand
-	(*Plans)(nil),      // 15: emu.policy.Plans
-	(*Plan)(nil),       // 16: emu.policy.Plan
+	(*Sites)(nil),      // 11: emu.policy.Sites
+	(*Site)(nil),       // 12: emu.policy.Site
+	(*Operand)(nil),    // 13: emu.policy.Operand
+	(*Plans)(nil),      // 14: emu.policy.Plans
+	(*Plan)(nil),       // 15: emu.policy.Plan
 }
 var file_policy_proto_depIdxs = []int32{
 	6,  // 0: emu.policy.Policy.scopes:type_name -> emu.policy.Scope
 	8,  // 1: emu.policy.Policy.elided:type_name -> emu.policy.Elision
 	9,  // 2: emu.policy.Policy.locks:type_name -> emu.policy.Lock
 	10, // 3: emu.policy.Policy.substitutes:type_name -> emu.policy.Substitute
-	11, // 4: emu.policy.Policy.aliases:type_name -> emu.policy.Alias
-	7,  // 5: emu.policy.Scope.roots:type_name -> emu.policy.Root
-	13, // 6: emu.policy.Sites.sites:type_name -> emu.policy.Site
-	14, // 7: emu.policy.Site.operands:type_name -> emu.policy.Operand
-	0,  // 8: emu.policy.Site.category:type_name -> emu.policy.Category
-	1,  // 9: emu.policy.Operand.route:type_name -> emu.policy.Route
-	2,  // 10: emu.policy.Operand.reason:type_name -> emu.policy.Reason
-	16, // 11: emu.policy.Plans.plans:type_name -> emu.policy.Plan
-	1,  // 12: emu.policy.Plan.routes:type_name -> emu.policy.Route
-	3,  // 13: emu.policy.Plan.writes:type_name -> emu.policy.WriteRule
-	4,  // 14: emu.policy.KernelPolicy.Describe:input_type -> emu.policy.Kernel
-	12, // 15: emu.policy.Handler.Plan:input_type -> emu.policy.Sites
-	5,  // 16: emu.policy.KernelPolicy.Describe:output_type -> emu.policy.Policy
-	15, // 17: emu.policy.Handler.Plan:output_type -> emu.policy.Plans
-	16, // [16:18] is the sub-list for method output_type
-	14, // [14:16] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	7,  // 4: emu.policy.Scope.roots:type_name -> emu.policy.Root
+	12, // 5: emu.policy.Sites.sites:type_name -> emu.policy.Site
+	13, // 6: emu.policy.Site.operands:type_name -> emu.policy.Operand
+	0,  // 7: emu.policy.Site.category:type_name -> emu.policy.Category
+	1,  // 8: emu.policy.Operand.route:type_name -> emu.policy.Route
+	2,  // 9: emu.policy.Operand.reason:type_name -> emu.policy.Reason
+	15, // 10: emu.policy.Plans.plans:type_name -> emu.policy.Plan
+	1,  // 11: emu.policy.Plan.routes:type_name -> emu.policy.Route
+	3,  // 12: emu.policy.Plan.writes:type_name -> emu.policy.WriteRule
+	4,  // 13: emu.policy.KernelPolicy.Describe:input_type -> emu.policy.Kernel
+	11, // 14: emu.policy.Handler.Plan:input_type -> emu.policy.Sites
+	5,  // 15: emu.policy.KernelPolicy.Describe:output_type -> emu.policy.Policy
+	14, // 16: emu.policy.Handler.Plan:output_type -> emu.policy.Plans
+	15, // [15:17] is the sub-list for method output_type
+	13, // [13:15] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_policy_proto_init() }
@@ -1386,14 +1320,14 @@ func file_policy_proto_init() {
 	if File_policy_proto != nil {
 		return
 	}
-	file_policy_proto_msgTypes[12].OneofWrappers = []any{}
+	file_policy_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_policy_proto_rawDesc), len(file_policy_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   13,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
