@@ -59,9 +59,10 @@ type HookKind uint8
 
 // Kinds of hooks.
 const (
-	HookLocal HookKind = iota + 1 // nothing is redirected until the function returns
-	HookElide                     // the function is not called if the argument points into the other machine
-	HookLock                      // a lock of the other machine is set free before
+	HookLocal  HookKind = iota + 1 // nothing is redirected until the function returns
+	HookElide                      // the function is not called if the argument points into the other machine
+	HookLock                       // a lock of the other machine is set free before
+	HookAnswer                     // Answer takes the place of the function if the argument points into the other machine
 )
 
 // Hook is what to do when a function is entered in a scope.
@@ -73,6 +74,9 @@ type Hook struct {
 	Always, Once bool
 	// Return is the result of an elided call.
 	Return uint64
+	// Answer returns a pointer into the other machine as the result of the call with that argument, or false for a call that
+	// is to be made.
+	Answer func(argument uint64) (result uint64, ok bool)
 	// Offset and Size are the bytes of the lock to clear.
 	Offset, Size uint64
 }
@@ -509,6 +513,17 @@ func (c *CPU) enterHook(b *block) (skipped bool, err error) {
 			r.elided[elidedCall{c.rip, v}] = true
 		}
 		return c.elide(h)
+	case HookAnswer:
+		if !points {
+			return false, nil
+		}
+		v, ok := h.Answer(v)
+		if !ok {
+			return false, nil
+		}
+		skipped, err = c.elide(&Hook{Return: v})
+		c.track.regs.GPR[isa.RAX] = taint.All(8).Cut(c.track.space.Width)
+		return skipped, err
 	case HookLock:
 		if !points {
 			return false, nil
@@ -547,6 +562,10 @@ func (c *CPU) elide(h *Hook) (skipped bool, err error) {
 	c.r[isa.RSP] += uint64(size)
 	c.r[isa.RAX] = h.Return & sizeMask[size]
 	c.track.regs.GPR[isa.RAX] = taint.Clean
+	if size == 4 { // the upper half of a result of 64 bits
+		c.r[isa.RDX] = h.Return >> 32
+		c.track.regs.GPR[isa.RDX] = taint.Clean
+	}
 	if r.cur != nil {
 		c.returnedTo(r.cur)
 	}

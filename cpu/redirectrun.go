@@ -494,7 +494,7 @@ func (c *CPU) routeOperand(s *activeScope, u *uop, la, size uint64) (route, Reas
 			// The base is this processor's; where it leads is up to the offset.
 			g := &c.track.regs.GPR
 			pointer = g[min(u.Base, isa.RegRIP)] | g[min(u.Index, isa.RegNone)]
-			if u.Op == isa.ADD && u.Args[0].Kind == isa.KindReg && la-c.seg[u.Seg].Base == c.redir.PerCPUOffset {
+			if u.Op == isa.ADD && u.Args[0].Kind == isa.KindReg && c.wrapLinear(la-c.seg[u.Seg].Base) == c.redir.PerCPUOffset {
 				pointer |= g[u.Args[0].Reg]
 			}
 		} else {
@@ -539,7 +539,7 @@ func (c *CPU) routeAddress(s *activeScope, operand uint8, m taint.Mask, seg uint
 		return rt, ByTaint
 	}
 	if perCPU {
-		off := la - c.seg[seg].Base
+		off := c.wrapLinear(la - c.seg[seg].Base)
 		if m != 0 {
 			rt.to = r.PerCPU - c.seg[seg].Base
 			return rt, ByTaint
@@ -578,7 +578,7 @@ func (c *CPU) substitute(s *activeScope, la uint64, perCPU bool, base uint64) (p
 			if !perCPU {
 				continue
 			}
-			at -= base
+			at = c.wrapLinear(at - base)
 		}
 		if at < sub.Lo || at >= sub.Hi {
 			continue
@@ -604,7 +604,7 @@ func (c *CPU) elsewhere(la uint64, acc access) (pa uint64, hit, ok bool) {
 		if rt.fixed {
 			return rt.to + la - rt.lo, true, true
 		}
-		pa, ok = r.Translate(la + rt.to)
+		pa, ok = r.Translate(c.wrapLinear(la + rt.to))
 		return pa, true, ok
 	}
 	return 0, false, false

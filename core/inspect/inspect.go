@@ -152,15 +152,26 @@ func BuildCommand(k *linux.Kernel) string {
 	return "emu image build --kernel linux-image-" + k.Release + arch
 }
 
-// Place is where the trusted kernel must lie for a snapshot's virtual addresses to be its own.
-func Place(k *linux.Kernel) image.Placement {
+// Place is where the trusted kernel, whose symbols are in the table, must lie for a snapshot's virtual addresses to be its own.
+func Place(k *linux.Kernel, t *symbols.Table) image.Placement {
 	p := image.Placement{LA57: k.Form == linux.Level5, PTI: k.PTI}
+	if !k.Form.Wide() {
+		// Page structures are at addresses that depend on what was allocated before them, and those of vmalloc on the RAM.
+		const most = 1 << 30 // what the kernel's address space can show at once
+		read := func(name string) uint64 {
+			a, _ := t.Address(name)
+			v, _ := k.Space.Uint32(a)
+			return uint64(v)
+		}
+		p.Shifts = &boot.Shifts{Text: k.TextShift, Regions: boot.Regions{Vmemmap: read("mem_map")}}
+		p.Memory = min(read("max_low_pfn")<<12, most)
+		return p
+	}
 	if k.TextShift == 0 && k.PhysBase == 0 {
 		return p // no KASLR
 	}
-	p.Shifts = &boot.Shifts{Text: k.TextShift}
-	if k.Form.Wide() {
-		p.Shifts.Regions = boot.Regions{PageOffset: k.PageOffset, Vmalloc: k.VmallocBase, Vmemmap: k.VmemmapBase}
+	p.Shifts = &boot.Shifts{
+		Text: k.TextShift, Regions: boot.Regions{PageOffset: k.PageOffset, Vmalloc: k.VmallocBase, Vmemmap: k.VmemmapBase},
 	}
 	return p
 }
@@ -223,10 +234,8 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	} else if err != nil {
 		return res, err
 	}
-	if r.image.BTFHash == "" {
-		return res, fmt.Errorf("the kernel %s has no type information (.BTF), from which emu takes where its structures have what", r.kernel.Release)
-	}
-	if r.image.Agent != session.AgentVersion {
+	_, err = os.Stat(r.image.BTFPath())
+	if r.image.Agent != session.AgentVersion || errors.Is(err, os.ErrNotExist) {
 		return res, &OldImageError{ID: r.image.ID, Command: BuildCommand(r.kernel)}
 	}
 	k := policy.Kernel{Banner: r.kernel.Banner, Release: r.kernel.Release, Bits: r.image.Bits}
@@ -240,7 +249,7 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	if r.types, err = r.btf(); err != nil {
 		return res, err
 	}
-	place := Place(r.kernel)
+	place := Place(r.kernel, r.table)
 	if r.kernel.Form.Wide() {
 		// Physical addresses of the two machines have nothing in common.
 		ranges := snap.Ranges()

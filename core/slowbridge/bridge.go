@@ -92,6 +92,7 @@ type Bridge struct {
 	frozen      bool
 	tsc         uint64
 	code        cpu.Range // the kernel's text
+	perCPU      cpu.Range // where a 32-bit kernel was linked to have its per-CPU variables; their symbols are offsets all the same
 	modules     modules
 
 	// What is known, and what this run adds.
@@ -196,6 +197,12 @@ func (b *Bridge) addresses() taint.Space {
 	case b.types.word == 4:
 		s = taint.Above(0xc0000000)
 		s.Origins = []uint64{0xc0000000}
+		if at, ok := b.symbols.Address("mem_map"); ok {
+			if v, ok := b.localWord(at); ok {
+				s.Origins = append(s.Origins, v)
+			}
+		}
+		s.OffsetsLo, s.OffsetsHi = b.perCPU.Lo, b.perCPU.Hi
 	case b.kernel.Form == linux.Level5:
 		s = taint.Upper(57)
 	default:
@@ -217,6 +224,9 @@ func (b *Bridge) Redirection() (*cpu.Redirection, error) {
 	}
 	if b.types.word == 4 {
 		r.StackSize, r.User = 8<<10, 0xc0000000
+	}
+	if err := b.hookHighmem(r.Hooks); err != nil {
+		return nil, err
 	}
 	offsets, ok := b.symbols.Address("__per_cpu_offset")
 	if ok {
@@ -264,6 +274,10 @@ func (b *Bridge) findText() error {
 	b.code.Hi, ok2 = b.symbols.Address("_etext")
 	if !ok1 || !ok2 {
 		return errors.New("the trusted kernel's symbols do not say where its text is (_text and _etext)")
+	}
+	if b.types.word == 4 {
+		b.perCPU.Lo, _ = b.symbols.Address("__per_cpu_start")
+		b.perCPU.Hi, _ = b.symbols.Address("__per_cpu_end")
 	}
 	return nil
 }

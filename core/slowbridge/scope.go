@@ -33,6 +33,13 @@ type files struct {
 
 var entryFunctions = []string{"do_syscall_64", "do_int80_syscall_32", "do_fast_syscall_32", "__do_fast_syscall_32"}
 
+// socketCalls are what socketcall(2) is on i386, by its first argument; the second is the array of the call's own
+// (include/uapi/linux/net.h).
+var socketCalls = [...]string{
+	1: "socket", "bind", "connect", "listen", "accept", "getsockname", "getpeername", "socketpair", "send", "recv", "sendto", "recvfrom",
+	"shutdown", "setsockopt", "getsockopt", "sendmsg", "recvmsg", "accept4", "recvmmsg", "sendmmsg",
+}
+
 // readCalls reads the names of the system calls from the kernel's own table.
 func (b *Bridge) readCalls() error {
 	table := "sys_call_table"
@@ -135,12 +142,22 @@ func (b *Bridge) Choose(regs, nr uint64) (cpu.Scope, metadata.ScopeID) {
 	if nr < uint64(len(b.entry.calls)) {
 		name = b.entry.calls[nr]
 	}
-	scope := b.choose(name, func(argument int) (v uint64) {
-		if argument < len(b.entry.args) {
-			v, _ = b.localWord(regs + b.entry.args[argument])
+	argument := func(i int) (v uint64) {
+		if i < len(b.entry.args) {
+			v, _ = b.localWord(regs + b.entry.args[i])
 		}
 		return v
-	})
+	}
+	if name == "socketcall" {
+		if call := argument(0); call < uint64(len(socketCalls)) && call > 0 {
+			array := argument(1)
+			name, argument = socketCalls[call], func(i int) uint64 {
+				v, _ := b.localWord(array + uint64(i)*b.types.word)
+				return v
+			}
+		}
+	}
+	scope := b.choose(name, argument)
 	key := scopeKey{syscall: name}
 	if scope != nil {
 		key.scope = scope.Name
@@ -229,7 +246,7 @@ func (b *Bridge) hasPID(pid uint64) bool {
 
 // current is the address of the current process's task_struct, or 0.
 func (b *Bridge) current() uint64 {
-	task, _ := b.localWord(b.guest.PerCPUBase() + b.files.task)
+	task, _ := b.localWord((b.guest.PerCPUBase() + b.files.task) & (1<<(8*b.types.word) - 1)) // it wraps around on i386
 	return task
 }
 

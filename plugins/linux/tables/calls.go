@@ -1,6 +1,7 @@
 package tables
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/hybridbridge/emu/core/policy"
@@ -58,7 +59,11 @@ var clocksources = func() []policy.Elision {
 	return e
 }()
 
-var clocks = []policy.Field{"tk_core+8:timekeeper.tkr_mono.cycle_last"}
+// clocks is where the clock source's last reading is. The timekeeper follows a sequence count of 4 bytes, and numbers of 8 bytes
+// are aligned to 4 on i386.
+func clocks(bits int) []policy.Field {
+	return []policy.Field{policy.Field(fmt.Sprintf("tk_core+%d:timekeeper.tkr_mono.cycle_last", bits/8))}
+}
 
 // locks are set free before they are taken: their holder is in the snapshot and will never run. All have what says that
 // they are held at their beginning.
