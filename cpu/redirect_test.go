@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/hybridbridge/emu/cpu/isa"
@@ -142,6 +143,37 @@ func TestSubstitute(t *testing.T) {
 	b.s.Roots = nil
 	b.s.Substitutes = []Substitute{{Range: Range{Lo: atData, Hi: atData + 8}, Code: []Range{{Lo: atCode, Hi: atCode + 0x100}}, PA: 0x180000}}
 	b.run(loadRoot + loadNext)
+	b.wantReg(isa.RBX, 0x77)
+}
+
+// TestCheckedRoutes looks at what is told of routes: of a memory operand, of both of a string instruction, and of a per-CPU
+// variable of the other machine.
+func TestCheckedRoutes(t *testing.T) {
+	type seen struct {
+		site, la uint64
+		why      Reasons
+	}
+	var got []seen
+	b := newRedirectRig(t)
+	b.r.Check = func(site, la uint64, why Reasons) { got = append(got, seen{site, la, why}) }
+	b.r.PerCPU = atList
+	b.s.PerCPURoots = []Range{{Lo: 8, Hi: 16}}
+	b.run(loadRoot + loadNext +
+		"48895c24f8" + // mov [rsp-8], rbx
+		"488b1425 00080000" + // mov rdx, [0x800]: user space
+		"4889c6" + "48c7c7 00f00000" + "a4" + // movsb
+		"65488b1c25 08000000") // mov rbx, gs:[8]
+	want := []seen{
+		{atCode, atData, ByRoot},
+		{atCode + 8, atList + 8, ByTaint},
+		{atCode + 12, stack + 0xef8, ByStack},
+		{atCode + 35, atList, ByTaint},
+		{atCode + 35, 0xf000, ByDefault},
+		{atCode + 36, atList + 8, ByRoot},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
 	b.wantReg(isa.RBX, 0x77)
 }
 

@@ -227,6 +227,10 @@ func (c *CPU) scopedMemory(s *activeScope, u *uop, rec *seen, run handler) bool 
 	}
 	rt, why := c.routeOperand(s, u, la, max(uint64(a.Size), 1))
 	rec.operands[0] |= why
+	r := c.redir
+	if r.Check != nil {
+		c.check(u, la, rt, why)
+	}
 	if u.Op == isa.PUSH || u.Op == isa.POP || u.Op == isa.CALL_IND {
 		rec.operands[1] |= ByStack
 	}
@@ -245,7 +249,6 @@ func (c *CPU) scopedMemory(s *activeScope, u *uop, rec *seen, run handler) bool 
 		}
 		return true
 	}
-	r := c.redir
 	rt.read, rt.write = true, true
 	r.routes[0], r.nroutes = rt, 1
 	return c.routed(s, u, rec, run)
@@ -397,6 +400,9 @@ func (c *CPU) scopedString(s *activeScope, u *uop, rec *seen, run handler) bool 
 		}
 		rt, why := c.routeAddress(s, c.track.regs.GPR[reg], seg, la, lo, count*size)
 		rec.operands[i] |= why
+		if r.Check != nil {
+			c.check(u, la, rt, why)
+		}
 		if why.Other() {
 			other = true
 			rt.read, rt.write, rt.operand = !write, write, uint8(i)
@@ -490,6 +496,13 @@ func (c *CPU) routeOperand(s *activeScope, u *uop, la, size uint64) (route, Reas
 		}
 	}
 	return c.routeAddress(s, pointer, u.Seg, la, la, size)
+}
+
+// check tells Check of the route of an operand of u at la.
+func (c *CPU) check(u *uop, la uint64, rt route, why Reasons) {
+	if why != ByUser && !rt.fixed {
+		c.redir.Check(c.start(u), la+rt.to, why)
+	}
 }
 
 // perCPU reports whether a segment register holds the base of per-CPU variables.

@@ -58,6 +58,8 @@ type Options struct {
 	Budget uint64
 	// Trace, if not nil, receives a line for each system call.
 	Trace io.Writer
+	// CheckLayout has routes judged by addresses: see slowbridge.Layout.
+	CheckLayout bool
 	// Console, if not nil, receives what the trusted kernel writes to its console.
 	Console  io.Writer
 	Progress image.Progress
@@ -88,6 +90,8 @@ type Stats struct {
 	// many of them Meta-Data now has decided in two ways in one execution context, and had not before.
 	Recorded  int `json:"recorded"`
 	Conflicts int `json:"new_conflicts"`
+	// Layout is what the referee of the disjoint layout found, if Options asked for it and the tool started.
+	Layout *slowbridge.Layout `json:"layout,omitempty"`
 }
 
 // Result is the outcome of a tool that ran to its end.
@@ -153,6 +157,7 @@ type run struct {
 	types  *slowbridge.Types
 	policy policy.Policy
 	bridge *slowbridge.Bridge
+	above  uint64 // the physical address where the trusted VM's memory begins
 	known  *metadata.Set
 	sess   *session.Session
 	stats  Stats
@@ -218,9 +223,10 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 		// Physical addresses of the two machines have nothing in common.
 		ranges := snap.Ranges()
 		last := ranges[len(ranges)-1]
-		if place.MemoryAbove, err = image.Above(last.Base+last.Size, r.image.Memory); err != nil {
+		if r.above, err = image.Above(last.Base+last.Size, r.image.Memory); err != nil {
 			return res, fmt.Errorf("%s: %w", o.Snapshot, err)
 		}
+		place.MemoryAbove = r.above
 	}
 	if place.Modules, err = r.modules(snap); err != nil {
 		return res, err
@@ -252,6 +258,9 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	r.stats.Instructions = c.Instructions() - before
 	r.stats.Redirection = c.RedirectStats()
 	r.stats.Pages = r.memory.Touched()
+	if r.bridge != nil {
+		r.stats.Layout = r.bridge.Layout()
+	}
 	if err == nil && r.bridge != nil {
 		r.stats.Asked = r.bridge.Asked()
 		if r.MetaData != nil {
@@ -333,6 +342,9 @@ func (r *run) connect(ctx context.Context) error {
 	cfg := slowbridge.Config{
 		Machine: r.sess.Machine(), Memory: r.memory, Kernel: r.kernel, Symbols: r.table, Types: r.types, Policy: r.policy, Known: r.known,
 		Plans: func(s []policy.Site) ([]policy.Plan, error) { return r.Policies.Plans(ctx, s) },
+	}
+	if r.CheckLayout {
+		cfg.Above = max(r.above, 1)
 	}
 	if r.Trace != nil {
 		cfg.Trace = func(call, scope string) {

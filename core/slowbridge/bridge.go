@@ -35,6 +35,8 @@ type Config struct {
 	Plans func([]policy.Site) ([]policy.Plan, error)
 	// Trace, if not nil, is called at each system call.
 	Trace func(syscall, scope string)
+	// Above, if not 0, has a Referee judge routes: the physical address from which memory is the trusted VM's.
+	Above uint64
 }
 
 // Bridge lets system calls of the trusted VM see the snapshot. It belongs to the goroutine that runs the machine.
@@ -49,6 +51,7 @@ type Bridge struct {
 	policy  policy.Policy
 	plans   func([]policy.Site) ([]policy.Plan, error)
 	trace   func(syscall, scope string)
+	referee *referee // nil if nobody asked for it
 
 	entry       entry
 	files       files
@@ -120,6 +123,13 @@ func New(cfg Config) (*Bridge, error) {
 	r, err := b.redirection()
 	if err != nil {
 		return nil, err
+	}
+	if cfg.Above != 0 {
+		if b.referee, err = newReferee(cfg.Kernel, b.types, cfg.Above); err != nil {
+			return nil, err
+		}
+		b.referee.context = c.ScopeContext
+		r.Check = b.referee.check
 	}
 	c.EnableRedirection(r)
 	for _, f := range entryFunctions {
