@@ -88,6 +88,16 @@ func TestRedirectedOperands(t *testing.T) {
 	}
 }
 
+// TestStackOfTheOtherMachine follows a pointer to a stack of the other machine that lies where the current one does.
+func TestStackOfTheOtherMachine(t *testing.T) {
+	b := newRedirectRig(t)
+	b.put64(other+atData, stack+0xe00)
+	b.put64(other+stack+0xe08, 0x77)
+	b.put64(stack+0xe08, 0x10ca1)
+	b.run(loadRoot + loadNext)
+	b.wantReg(isa.RBX, 0x77)
+}
+
 func TestRedirectionStopsForEvents(t *testing.T) {
 	b := newRedirectRig(t)
 	handler := unhex("4c8b0425 00e00000" + "48cf") // mov r8, [atData]; iretq

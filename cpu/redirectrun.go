@@ -519,7 +519,7 @@ func (c *CPU) routeAddress(s *activeScope, m taint.Mask, seg uint8, la, lo, size
 	switch {
 	case la < r.User && !perCPU:
 		return rt, ByUser
-	case s.onStack(la):
+	case m == 0 && s.onStack(la): // with taint it is a stack of the other machine, at the same address
 		return rt, ByStack
 	case s.blind != 0:
 		return rt, BySubtree
