@@ -8,7 +8,7 @@ PACKAGES := qemu-system-x86 qemu-utils debootstrap e2fsprogs busybox-static cpio
 	bochs nasm binutils gzip xz-utils shellcheck protobuf-compiler
 
 .DEFAULT_GOAL := build
-.PHONY: build setup test test-unit test-boot test-image test-inspect test-cpu test-legacy test-crossview test-rootkit bench demo lint check fmt fuzz clean
+.PHONY: build setup test test-unit test-boot test-image test-inspect test-kvm test-cpu test-legacy test-crossview test-rootkit bench demo lint check fmt fuzz clean
 
 include testdata/guests.mk
 include testdata/snapshots.mk
@@ -36,7 +36,7 @@ setup:
 	fi
 
 # test is everything that CI runs: the guests first, since even fast tests look into their kernels.
-test: setup guests test-unit test-boot test-image test-inspect
+test: setup guests test-unit test-boot test-image test-inspect test-kvm
 
 test-unit:
 	GUESTS=$(abspath $(GUESTS)) UNTRUSTED=$(abspath $(UNTRUSTED)) $(GO) test ./...
@@ -54,6 +54,16 @@ test-image: setup guests
 MUTATIONS ?= 10
 test-inspect: setup build guests
 	$(GO) test -tags boot -timeout 60m -count=1 ./core/inspect/inspecttest -guests $(abspath $(GUESTS)) -plugins $(abspath bin/plugins) -mutations $(MUTATIONS)
+
+# test-kvm runs the tests with the tag kvm, of the packages KVM_TESTS, under a real KVM: this machine's, or the lab's (docs/kvm.md),
+# after tests of the lab itself; about two minutes on two cores.
+KVM_TESTS ?= ./cmd/kvmlab
+test-kvm: setup bin/kvmlab guest-cloud-6.1
+	GUESTS=$(abspath $(GUESTS)) $(GO) test -tags boot -timeout 20m -count=1 ./cmd/kvmlab -kvmlab $(abspath bin/kvmlab)
+	GUESTS=$(abspath $(GUESTS)) CGO_ENABLED=0 $(GO) test -tags kvm -timeout 20m -count=1 -p 1 -exec '$(abspath bin/kvmlab) exec --timeout 20m --' $(KVM_TESTS)
+
+bin/kvmlab: $(SOURCES)
+	CGO_ENABLED=0 $(GO) build -o $@ ./cmd/kvmlab
 
 # test-cpu compares the CPU with the host's over CASES generated programs and prints coverage by opcode.
 CASES ?= 20000000
