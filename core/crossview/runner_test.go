@@ -93,7 +93,7 @@ func TestRunnerFails(t *testing.T) {
 	}
 	r.Flags = nil
 	for report, want := range map[string]Verdict{
-		"layout        7 operands in the snapshot's memory, 9 in the trusted VM's, 0 of them wrong, in 0 instructions\n":           OK,
+		"layout        7 operands in the snapshot's memory, 9 in the trusted VM's, 0 of them wrong, in 0 instructions\n":              OK,
 		"layout        7 operands in the snapshot's memory, 9 in the trusted VM's, 10 of them wrong, in 1 instructions\n  10  here\n": Differ,
 	} {
 		if err := os.WriteFile(filepath.Join(r.Directory, "lie"), []byte("untrusted-vm\n"+report), 0o666); err != nil {
