@@ -16,6 +16,7 @@ var local = []string{
 	"schedule", "__schedule", "preempt_schedule*", "__cond_resched", "schedule_timeout*", "wake_up*", "__wake_up*", "try_to_wake_up",
 	"call_rcu*", "kfree_call_rcu", "kvfree_call_rcu", "__rcu_read_unlock", "rcu_note_context_switch", "queue_work_on", "__queue_work",
 	"do_softirq*", "__do_softirq", "irq_exit_rcu", "mod_timer", "add_timer", "hrtimer_*", "task_work_add",
+	"task_mm_cid_work", "task_numa_work",
 	// Page faults, randomness, the console, the audit log.
 	"handle_mm_fault", "get_random_*", "printk", "_printk", "vprintk*", "audit_*",
 }
@@ -23,7 +24,7 @@ var local = []string{
 // releases give up something: not what is the snapshot's.
 var releases = slices.Concat(
 	elide("kfree", "kvfree", "vfree", "iput", "dput", "mntput", "fput", "__fput", "put_pid", "free_uid", "module_put", "call_rcu",
-		"__put_task_struct", "mmput", "__mmput", "__mmdrop"),
+		"__put_task_struct", "mmput", "__mmput", "__mmdrop", "pde_put"),
 	[]policy.Elision{{Function: "kmem_cache_free", Argument: 1}},
 )
 
