@@ -33,6 +33,9 @@ type Redirection struct {
 	Unmapped func(site, la uint64) error
 	// Plan, if not nil, is asked once for each site and context that is about to touch the other machine.
 	Plan func(Touch) (Plan, error)
+	// Check, if not nil, is told of the route of each memory operand above user space, where the route is not to a substitute's
+	// bytes: la is the first byte's address in the machine that the route leads to. Implicit operands on the stack have none.
+	Check func(site, la uint64, why Reasons)
 	// PerCPU is the other machine's base of per-CPU variables, for the first processor.
 	PerCPU uint64
 	// PerCPUOffset is the offset of the per-CPU variable that holds the base itself (this_cpu_off): added to a number from

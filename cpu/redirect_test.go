@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/hybridbridge/emu/cpu/isa"
@@ -85,6 +86,16 @@ func TestRedirectedOperands(t *testing.T) {
 	if m := b.c.Shadow().Get(stack+0xef8, 8); m != 0xff {
 		t.Errorf("the stack has taint %#x", m)
 	}
+}
+
+// TestStackOfTheOtherMachine follows a pointer to a stack of the other machine that lies where the current one does.
+func TestStackOfTheOtherMachine(t *testing.T) {
+	b := newRedirectRig(t)
+	b.put64(other+atData, stack+0xe00)
+	b.put64(other+stack+0xe08, 0x77)
+	b.put64(stack+0xe08, 0x10ca1)
+	b.run(loadRoot + loadNext)
+	b.wantReg(isa.RBX, 0x77)
 }
 
 func TestRedirectionStopsForEvents(t *testing.T) {
@@ -180,6 +191,37 @@ func TestImmediates(t *testing.T) {
 	b.s.Immediates = map[uint64]uint64{atCode + 5: 2}
 	b.run("b9 10000000" + "c1e904") // mov ecx, 16; shr ecx, 4 (2)
 	b.wantReg(isa.RCX, 4)
+}
+
+// TestCheckedRoutes looks at what is told of routes: of a memory operand, of both of a string instruction, and of a per-CPU
+// variable of the other machine.
+func TestCheckedRoutes(t *testing.T) {
+	type seen struct {
+		site, la uint64
+		why      Reasons
+	}
+	var got []seen
+	b := newRedirectRig(t)
+	b.r.Check = func(site, la uint64, why Reasons) { got = append(got, seen{site, la, why}) }
+	b.r.PerCPU = atList
+	b.s.PerCPURoots = []Range{{Lo: 8, Hi: 16}}
+	b.run(loadRoot + loadNext +
+		"48895c24f8" + // mov [rsp-8], rbx
+		"488b1425 00080000" + // mov rdx, [0x800]: user space
+		"4889c6" + "48c7c7 00f00000" + "a4" + // movsb
+		"65488b1c25 08000000") // mov rbx, gs:[8]
+	want := []seen{
+		{atCode, atData, ByRoot},
+		{atCode + 8, atList + 8, ByTaint},
+		{atCode + 12, stack + 0xef8, ByStack},
+		{atCode + 35, atList, ByTaint},
+		{atCode + 35, 0xf000, ByDefault},
+		{atCode + 36, atList + 8, ByRoot},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	b.wantReg(isa.RBX, 0x77)
 }
 
 func TestFrozenClock(t *testing.T) {

@@ -246,7 +246,11 @@ func (c *CPU) scopedMemory(s *activeScope, u *uop, rec *seen, run handler) bool 
 	}
 	rt, why := c.routeOperand(s, u, la, max(uint64(a.Size), 1))
 	rec.operands[0] |= why
-	rec.marks |= c.redir.mark(&rt, why, la)
+	r := c.redir
+	rec.marks |= r.mark(&rt, why, la)
+	if r.Check != nil {
+		c.check(u, la, rt, why)
+	}
 	if u.Op == isa.PUSH || u.Op == isa.POP || u.Op == isa.CALL_IND {
 		rec.operands[1] |= ByStack
 	}
@@ -262,7 +266,6 @@ func (c *CPU) scopedMemory(s *activeScope, u *uop, rec *seen, run handler) bool 
 		}
 		return true
 	}
-	r := c.redir
 	rt.read, rt.write = true, true
 	r.routes[0], r.nroutes = rt, 1
 	return c.routed(s, u, rec, run)
@@ -391,6 +394,9 @@ func (c *CPU) scopedString(s *activeScope, u *uop, rec *seen, run handler) bool 
 		rt, why := c.routeAddress(s, uint8(i), c.track.regs.GPR[reg], seg, la, lo, count*size)
 		rec.operands[i] |= why
 		rec.marks |= r.mark(&rt, why, la)
+		if r.Check != nil {
+			c.check(u, la, rt, why)
+		}
 		if why.Other() {
 			other = true
 			rt.read, rt.write = !write, write
@@ -504,6 +510,13 @@ func (c *CPU) routeOperand(s *activeScope, u *uop, la, size uint64) (route, Reas
 	return c.routeAddress(s, 0, pointer, u.Seg, la, la, size)
 }
 
+// check tells Check of the route of an operand of u at la.
+func (c *CPU) check(u *uop, la uint64, rt route, why Reasons) {
+	if why != ByUser && !rt.fixed {
+		c.redir.Check(c.start(u), la+rt.to, why)
+	}
+}
+
 // perCPU reports whether a segment register holds the base of per-CPU variables.
 func (c *CPU) perCPU(seg uint8) bool {
 	return seg == isa.GS && c.mode == isa.Mode64 || seg == isa.FS && c.mode == isa.Mode32
@@ -518,7 +531,7 @@ func (c *CPU) routeAddress(s *activeScope, operand uint8, m taint.Mask, seg uint
 	switch {
 	case la < r.User && !perCPU:
 		return rt, ByUser
-	case s.onStack(la) && m == 0:
+	case m == 0 && s.onStack(la): // with taint it is a stack of the other machine, at the same address
 		return rt, ByStack
 	case s.blind != 0:
 		return rt, BySubtree

@@ -21,6 +21,7 @@ import (
 	"github.com/hybridbridge/emu/core/metadata"
 	"github.com/hybridbridge/emu/core/policy/host"
 	"github.com/hybridbridge/emu/core/session"
+	"github.com/hybridbridge/emu/core/slowbridge"
 	"github.com/hybridbridge/emu/kvmaccel"
 )
 
@@ -34,7 +35,7 @@ const (
 type inspectFlags struct {
 	snapshot, accel, views, switching, trace, stats, meta, plugins string
 	budget                                                         uint64
-	console, train                                                 bool
+	console, checkLayout, train                                    bool
 }
 
 func (i *inspectFlags) add(f *pflag.FlagSet) {
@@ -53,6 +54,7 @@ func (i *inspectFlags) addCommon(f *pflag.FlagSet) {
 	f.StringVar(&i.meta, "meta", "", "file of the Meta-Data, or none (default: emu/metadata.db below $XDG_DATA_HOME)")
 	addPluginsFlag(f, &i.plugins)
 	f.Uint64Var(&i.budget, "budget", 0, "instructions that the tool may take (default: the policy's)")
+	f.BoolVar(&i.checkLayout, "check-layout", false, "compare what is redirected with whose memory the addresses mean, and list on standard error where they differ")
 	f.BoolVar(&i.console, "console", false, "show the trusted kernel's console on standard error")
 }
 
@@ -138,6 +140,7 @@ func inspectSnapshot(c *cobra.Command, flags *inspectFlags, log hclog.Logger, ar
 	defer func() { quiet() }()
 	o := inspect.Options{
 		Snapshot: flags.snapshot, Argv: args, Images: images, Policies: policies, Budget: flags.budget, Log: log, Progress: progress,
+		CheckLayout: flags.checkLayout,
 		// The first of the tool's output ends the progress line.
 		Stdout: writerFunc(func(p []byte) (int, error) { quiet(); return c.OutOrStdout().Write(p) }),
 		Stderr: writerFunc(func(p []byte) (int, error) { quiet(); return c.ErrOrStderr().Write(p) }),
@@ -184,6 +187,9 @@ func inspectSnapshot(c *cobra.Command, flags *inspectFlags, log hclog.Logger, ar
 	}
 	res, err := inspect.Run(c.Context(), o)
 	quiet()
+	if l := res.Stats.Layout; l != nil && flags.stats != "json" {
+		printLayout(c.ErrOrStderr(), l)
+	}
 	if flags.stats != "" {
 		printInspectStats(c.ErrOrStderr(), flags.stats, &inspectStats{res.Stats, len(res.Stats.Pages), policies.Stats()})
 	}
@@ -218,6 +224,16 @@ type inspectStats struct {
 	inspect.Stats
 	PagesRead int         `json:"snapshot_pages"`
 	Plugins   []host.Stat `json:"plugins"`
+}
+
+// printLayout lists what the referee of the disjoint layout found.
+func printLayout(w io.Writer, l *slowbridge.Layout) {
+	fmt.Fprintf(w, "layout        %d operands in the snapshot's memory, %d in the trusted VM's, %d of them wrong, in %d instructions\n",
+		l.Snapshot, l.Local, l.Wrong, len(l.Sites))
+	for _, d := range l.Sites {
+		fmt.Fprintf(w, "  %7d  %#x  %s  %s  at %#x, the %s's: %s by %s; from %s\n", d.Count, d.Address, d.Symbol, d.Disassembly, d.Accessed,
+			d.Owner, d.Route, d.Reason, d.Caller)
+	}
 }
 
 func printInspectStats(w io.Writer, form string, s *inspectStats) {

@@ -17,10 +17,11 @@ const (
 	Wrong                  // a value is not what the truths allow
 	OutOfOrder             // it is there, but at another place than in both truths
 	Trusted                // it shows the trusted VM
+	Misrouted              // emu's referee found operands that went to the wrong machine
 )
 
 func (k Kind) String() string {
-	return [...]string{"missing", "foreign", "wrong", "out of order", "of the trusted VM"}[k]
+	return [...]string{"missing", "foreign", "wrong", "out of order", "of the trusted VM", "misrouted"}[k]
 }
 
 // Problem is one line that the truths do not allow.

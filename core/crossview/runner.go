@@ -42,7 +42,9 @@ type Result struct {
 	Message  string // why it failed or was skipped
 	Problems []Problem
 	Output   []byte
-	Took     time.Duration
+	// Layout is the report of emu's --check-layout, if that is among the Flags.
+	Layout string
+	Took   time.Duration
 }
 
 // String is the reason of a verdict that is not OK, on one line.
@@ -57,7 +59,10 @@ func (r Result) String() string {
 	return s
 }
 
-// Run runs one tool and judges it. What the tool writes to its error output is part of its output, as it was inside.
+// layoutReport is how the report of --check-layout begins, which is the last that emu writes.
+var layoutReport = regexp.MustCompile(`(?m)^layout  +\d+ operands`)
+
+// Run runs one tool and judges it: a route that emu's referee calls wrong is a problem too. What the tool writes to its error output is part of its output, as it was inside.
 func (r Runner) Run(ctx context.Context, tool Tool) Result {
 	result := Result{Tool: tool, Verdict: Failed}
 	truth, err := ReadTruth(r.Directory, tool.Name)
@@ -86,6 +91,9 @@ func (r Runner) Run(ctx context.Context, tool Tool) Result {
 	err = cmd.Run()
 	output.Write(slices.Concat(stdout.partial, stderr.partial))
 	result.Took, result.Output = time.Since(start), output.Bytes()
+	if at := layoutReport.FindIndex(result.Output); at != nil {
+		result.Output, result.Layout = result.Output[:at[0]], string(result.Output[at[0]:])
+	}
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
@@ -95,10 +103,13 @@ func (r Runner) Run(ctx context.Context, tool Tool) Result {
 		result.Message = err.Error()
 		return result
 	case cmd.ProcessState.ExitCode() != tool.Status && (cmd.ProcessState.ExitCode() != 0 || !SpecFor(tool.Name).OwnFailure):
-		result.Message = fmt.Sprintf("exit status %d, inside it was %d: %s", cmd.ProcessState.ExitCode(), tool.Status, lastLine(output.String()))
+		result.Message = fmt.Sprintf("exit status %d, inside it was %d: %s", cmd.ProcessState.ExitCode(), tool.Status, lastLine(string(result.Output)))
 		return result
 	}
-	result.Problems = Compare(SpecFor(tool.Name), truth, output.String(), Options{Names: OwnNames(tool.Command), Marks: r.Marks})
+	result.Problems = Compare(SpecFor(tool.Name), truth, string(result.Output), Options{Names: OwnNames(tool.Command), Marks: r.Marks})
+	if result.Layout != "" && !strings.Contains(result.Layout, " 0 of them wrong") {
+		result.Problems = append(result.Problems, Problem{Kind: Misrouted, Reason: result.Layout})
+	}
 	result.Verdict = OK
 	if len(result.Problems) > 0 {
 		result.Verdict = Differ

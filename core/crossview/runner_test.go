@@ -91,6 +91,19 @@ func TestRunnerFails(t *testing.T) {
 	if got := r.Run(t.Context(), Tool{Name: "hostname", Command: "hostname", Status: 3}); got.Verdict != Failed {
 		t.Errorf("another exit status: %v", got.Verdict)
 	}
+	r.Flags = nil
+	for report, want := range map[string]Verdict{
+		"layout        7 operands in the snapshot's memory, 9 in the trusted VM's, 0 of them wrong, in 0 instructions\n":              OK,
+		"layout        7 operands in the snapshot's memory, 9 in the trusted VM's, 10 of them wrong, in 1 instructions\n  10  here\n": Differ,
+	} {
+		if err := os.WriteFile(filepath.Join(r.Directory, "lie"), []byte("untrusted-vm\n"+report), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		got := r.Run(t.Context(), Tool{Name: "hostname", Command: "hostname"})
+		if got.Verdict != want || got.Layout != report || string(got.Output) != "untrusted-vm\n" {
+			t.Errorf("%v, %+v", got.Verdict, got)
+		}
+	}
 	if got := r.Run(t.Context(), Tool{Name: "nothing", Command: "nothing"}); got.Verdict != Failed {
 		t.Errorf("no truth: %v", got.Verdict)
 	}

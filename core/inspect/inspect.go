@@ -66,6 +66,8 @@ type Options struct {
 	Budget uint64
 	// Trace, if not nil, receives a line for each system call.
 	Trace io.Writer
+	// CheckLayout has routes judged by addresses: see slowbridge.Layout.
+	CheckLayout bool
 	// Console, if not nil, receives what the trusted kernel writes to its console.
 	Console  io.Writer
 	Progress image.Progress
@@ -110,6 +112,8 @@ type Stats struct {
 	// many of them Meta-Data now has decided in two ways in one execution context, and had not before.
 	Recorded  int `json:"recorded"`
 	Conflicts int `json:"new_conflicts"`
+	// Layout is what the referee of the disjoint layout found, if Options asked for it and the tool started.
+	Layout *slowbridge.Layout `json:"layout,omitempty"`
 }
 
 // Result is the outcome of a tool that ran to its end.
@@ -187,6 +191,7 @@ type run struct {
 	policy policy.Policy
 	snap   snapshots.Snapshot
 	bridge *slowbridge.Bridge
+	above  uint64 // the physical address where the trusted VM's memory begins
 	fast   *fastbridge.Bridge
 	// trained says that SLOW-BRIDGE has run the command.
 	trained bool
@@ -254,9 +259,10 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 		// Physical addresses of the two machines have nothing in common.
 		ranges := snap.Ranges()
 		last := ranges[len(ranges)-1]
-		if place.MemoryAbove, err = image.Above(last.Base+last.Size, r.image.Memory); err != nil {
+		if r.above, err = image.Above(last.Base+last.Size, r.image.Memory); err != nil {
 			return res, fmt.Errorf("%s: %w", o.Snapshot, err)
 		}
+		place.MemoryAbove = r.above
 	}
 	if place.Modules, err = r.modules(snap); err != nil {
 		return res, err
@@ -297,6 +303,9 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	if r.fast != nil {
 		s := r.fast.Stats()
 		r.stats.Fast = &s
+	}
+	if r.bridge != nil {
+		r.stats.Layout = r.bridge.Layout()
 	}
 	if err == nil && r.bridge != nil {
 		r.stats.Redirection = r.sess.Machine().CPU().RedirectStats()
@@ -398,6 +407,9 @@ func (r *run) bridgeConfig(ctx context.Context) slowbridge.Config {
 	cfg := slowbridge.Config{
 		Memory: r.memory, Kernel: r.kernel, Symbols: r.table, Types: r.types, Policy: r.policy, Known: r.known,
 		Plans: func(s []policy.Site) ([]policy.Plan, error) { return r.Policies.Plans(ctx, s) },
+	}
+	if r.CheckLayout {
+		cfg.Above = max(r.above, 1)
 	}
 	if r.Trace != nil {
 		cfg.Trace = func(call, scope string) {

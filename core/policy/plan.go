@@ -32,6 +32,14 @@ const (
 	Snapshot              // the snapshot's
 )
 
+// String returns whose memory it is, in a word.
+func (r Route) String() string {
+	if r == Local {
+		return "local"
+	}
+	return "snapshot"
+}
+
 // Reason says why an operand was routed so, by the rules of DESIGN section 5.
 type Reason uint8
 

@@ -38,6 +38,8 @@ type Config struct {
 	Plans func([]policy.Site) ([]policy.Plan, error)
 	// Trace, if not nil, is called at each system call.
 	Trace func(syscall, scope string)
+	// Above, if not 0, has a Referee judge routes: the physical address from which memory is the trusted VM's.
+	Above uint64
 }
 
 // Guest is the trusted VM as far as it is looked at.
@@ -81,6 +83,7 @@ type Bridge struct {
 	policy  policy.Policy
 	plans   func([]policy.Site) ([]policy.Plan, error)
 	trace   func(syscall, scope string)
+	referee *referee // nil if nobody asked for it
 
 	entry       entry
 	files       files
@@ -92,6 +95,7 @@ type Bridge struct {
 	frozen      bool
 	tsc         uint64
 	code        cpu.Range // the kernel's text
+	above       uint64    // Config.Above
 	perCPU      cpu.Range // where a 32-bit kernel was linked to have its per-CPU variables; their symbols are offsets all the same
 	modules     modules
 
@@ -128,7 +132,7 @@ func New(cfg Config) (*Bridge, error) {
 // Resolve finds out what the policy means for a trusted VM and a snapshot, and leaves the VM alone: what FAST-BRIDGE needs.
 func Resolve(cfg Config) (*Bridge, error) {
 	b := &Bridge{
-		machine: cfg.Machine, guest: cfg.Guest, mem: cfg.Memory, kernel: cfg.Kernel, symbols: cfg.Symbols, types: cfg.Types,
+		machine: cfg.Machine, guest: cfg.Guest, above: cfg.Above, mem: cfg.Memory, kernel: cfg.Kernel, symbols: cfg.Symbols, types: cfg.Types,
 		policy: cfg.Policy,
 		plans:  cfg.Plans, trace: cfg.Trace, scopes: map[scopeKey]cpu.Scope{}, entries: map[uint64]bool{}, deaths: map[uint64]string{},
 		planned: map[string]policy.Plan{}, categories: map[siteKey]policy.Category{}, moduleBases: map[string]uint64{}, locations: map[uint64]metadata.Location{},
@@ -174,6 +178,13 @@ func (b *Bridge) attach() error {
 	}
 	r.Plan = b.plan
 	r.Scratch = b.mem.value(nil)
+	if b.above != 0 {
+		if b.referee, err = newReferee(b.kernel, b.types, b.above); err != nil {
+			return err
+		}
+		b.referee.context = c.ScopeContext
+		r.Check = b.referee.check
+	}
 	c.EnableRedirection(r)
 	for _, f := range entryFunctions {
 		for _, s := range b.names.byName[f] {

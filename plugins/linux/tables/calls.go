@@ -16,7 +16,7 @@ var local = []string{
 	// Scheduling, RCU, timers and work.
 	"schedule", "__schedule", "preempt_schedule*", "__cond_resched", "schedule_timeout*", "wake_up*", "__wake_up*", "try_to_wake_up",
 	"call_rcu*", "kfree_call_rcu", "kvfree_call_rcu", "__rcu_read_unlock", "rcu_note_context_switch", "queue_work_on", "__queue_work",
-	"do_softirq*", "__do_softirq", "irq_exit_rcu", "mod_timer", "add_timer", "hrtimer_*", "task_work_add", "task_mm_cid_work",
+	"do_softirq*", "__do_softirq", "irq_exit_rcu", "mod_timer", "add_timer", "hrtimer_*", "task_work_add", "task_mm_cid_work", "task_numa_work",
 	// What a process does for itself on its way back to user space.
 	"mem_cgroup_handle_over_high", "blkcg_maybe_throttle_current", "__blkcg_punt_bio_submit", "__rseq_handle_notify_resume", "switch_fpu_return",
 	"arch_do_signal_or_restart", "uprobe_notify_resume", "signal_wake_up_state",
