@@ -227,6 +227,7 @@ func (c *CPU) scopedMemory(s *activeScope, u *uop, rec *seen, run handler) bool 
 	}
 	rt, why := c.routeOperand(s, u, la, max(uint64(a.Size), 1))
 	rec.operands[0] |= why
+	rec.marks |= c.redir.mark(&rt, why, la)
 	if u.Op == isa.PUSH || u.Op == isa.POP || u.Op == isa.CALL_IND {
 		rec.operands[1] |= ByStack
 	}
@@ -269,6 +270,7 @@ func (c *CPU) alias(s *activeScope, u *uop) {
 		if !c.tracking {
 			c.startTracking()
 		}
+		c.redir.rec.ops[u.index].marks |= MarkAdjust
 		c.setReg(to.Reg, to.Size, a.Other)
 		c.track.regs.GPR[to.Reg] = taint.All(int(to.Size))
 		return
@@ -395,11 +397,12 @@ func (c *CPU) scopedString(s *activeScope, u *uop, rec *seen, run handler) bool 
 		if c.flags&FlagDF != 0 {
 			lo = la - (count-1)*size
 		}
-		rt, why := c.routeAddress(s, c.track.regs.GPR[reg], seg, la, lo, count*size)
+		rt, why := c.routeAddress(s, uint8(i), c.track.regs.GPR[reg], seg, la, lo, count*size)
 		rec.operands[i] |= why
+		rec.marks |= r.mark(&rt, why, la)
 		if why.Other() {
 			other = true
-			rt.read, rt.write, rt.operand = !write, write, uint8(i)
+			rt.read, rt.write = !write, write
 			r.routes[r.nroutes] = rt
 			r.nroutes++
 		}
@@ -456,8 +459,26 @@ func (c *CPU) checkBranch(u *uop) bool {
 	if err != nil {
 		return c.finding(err)
 	}
+	if to != c.rip {
+		r.rec.ops[u.index].marks |= MarkAdjust
+	}
 	c.rip = to
 	return true
+}
+
+// mark says what is special about the route of an operand at la.
+func (r *redirection) mark(rt *route, why Reasons, la uint64) Marks {
+	switch {
+	case why&(ByUser|ByStack|BySubtree) != 0:
+		return 0
+	case rt.fixed || rt.to != 0:
+		return MarkAdjust
+	case slices.ContainsFunc(r.Apart, func(a Range) bool { return la >= a.Lo && la < a.Hi }):
+		return 0
+	case why.Other():
+		return MarkOther
+	}
+	return MarkLocal
 }
 
 // clearTaint makes bytes at a linear address clean.
@@ -489,7 +510,7 @@ func (c *CPU) routeOperand(s *activeScope, u *uop, la, size uint64) (route, Reas
 			pointer, _ = c.addressTaint(u)
 		}
 	}
-	return c.routeAddress(s, pointer, u.Seg, la, la, size)
+	return c.routeAddress(s, 0, pointer, u.Seg, la, la, size)
 }
 
 // perCPU reports whether a segment register holds the base of per-CPU variables.
@@ -499,9 +520,9 @@ func (c *CPU) perCPU(seg uint8) bool {
 
 // routeAddress decides which machine size bytes from lo on mean, for an operand with a pointer of taint m at la (DESIGN
 // section 5).
-func (c *CPU) routeAddress(s *activeScope, m taint.Mask, seg uint8, la, lo, size uint64) (route, Reasons) {
+func (c *CPU) routeAddress(s *activeScope, operand uint8, m taint.Mask, seg uint8, la, lo, size uint64) (route, Reasons) {
 	r := c.redir
-	rt := route{lo: lo, hi: lo + size}
+	rt := route{lo: lo, hi: lo + size, operand: operand}
 	perCPU := c.perCPU(seg)
 	switch {
 	case la < r.User && !perCPU:
@@ -516,6 +537,15 @@ func (c *CPU) routeAddress(s *activeScope, m taint.Mask, seg uint8, la, lo, size
 			rt.fixed, rt.to = true, pa
 			return rt, BySubstitute
 		}
+	}
+	if s.forced != nil {
+		if !s.forced[operand] {
+			return rt, ByDefault
+		}
+		if perCPU {
+			rt.to = r.PerCPU - c.seg[seg].Base
+		}
+		return rt, ByTaint
 	}
 	if perCPU {
 		off := la - c.seg[seg].Base

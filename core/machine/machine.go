@@ -61,6 +61,9 @@ type Config struct {
 	// runs do not repeat, idle time passes at the host's pace, budgets are in nanoseconds, and there is no taint, no debugger
 	// and no Beyond.
 	Accel Accelerator
+	// TimerSlack is how long the timers of a running guest wait for each other, so that a slow host does more than to serve
+	// them. 0 is none.
+	TimerSlack clock.Time
 	// Taint switches taint on.
 	Taint *cpu.TaintOptions
 	// Beyond, if not nil, has memory at physical addresses from BeyondBase on, which the guest's page tables cannot reach:
@@ -130,6 +133,7 @@ type Machine struct {
 
 	// skipped is guest time that passed without instructions, in ns: guest time is instructions plus skipped.
 	skipped uint64
+	due     clock.Time // when timers were last served
 	// idleSince is when the guest fell asleep, at instruction idleAt.
 	idleAt    uint64
 	idleSince clock.Time
@@ -268,6 +272,40 @@ func (m *Machine) CPU() *cpu.CPU {
 	return m.cpu
 }
 
+// CPUConfig is the model of the processor.
+func (m *Machine) CPUConfig() cpu.Config { return m.cfg.CPU }
+
+// AddMemory gives the guest memory beside its own, at a physical address where it has nothing: memory.Memory.Add.
+func (m *Machine) AddMemory(pa, size uint64) ([]byte, error) {
+	b, err := m.mem.Add(pa, size)
+	if err == nil && m.accel != nil {
+		err = m.accel.AddSlot(pa, b, false)
+	}
+	return b, err
+}
+
+// HandlePort calls f with what the guest writes to a port that no device has. f runs on the machine's goroutine, between two
+// instructions.
+func (m *Machine) HandlePort(port uint16, f func(v uint32)) error {
+	if m.bus.ports[port] != nil {
+		return fmt.Errorf("%w: port %#x is a device's", ErrConfig, port)
+	}
+	m.bus.MapPorts(port, 1, &portHandler{f})
+	return nil
+}
+
+// Fail makes Run end with Redirection.
+func (m *Machine) Fail(detail string) { m.end(Outcome{Reason: Redirection, Detail: detail}) }
+
+// portHandler is a port that a function stands for.
+type portHandler struct{ f func(v uint32) }
+
+// ReadPort implements device.Ports.
+func (*portHandler) ReadPort(uint16, int) uint32 { return ^uint32(0) }
+
+// WritePort implements device.Ports.
+func (p *portHandler) WritePort(_ uint16, _ int, v uint32) { p.f(v) }
+
 // Memory returns guest physical memory.
 func (m *Machine) Memory() *memory.Memory { return m.mem }
 
@@ -286,6 +324,9 @@ func (m *Machine) timerSet(deadline clock.Time) {
 func (m *Machine) instructionsAt(t clock.Time) uint64 {
 	if t == clock.Never {
 		return ^uint64(0)
+	}
+	if s := m.cfg.TimerSlack; s != 0 {
+		t = max(t, m.due+s)
 	}
 	if uint64(t) <= m.skipped {
 		return 0
@@ -387,6 +428,9 @@ func (m *Machine) run(ctx context.Context, budget uint64, step bool) Outcome {
 	m.started, m.base = time.Now(), m.Now()
 	realtime := m.cfg.Realtime && m.accel == nil // guest time is the host's with accel
 	for {
+		if m.queue.Next() <= m.Now() {
+			m.due = m.Now()
+		}
 		m.queue.RunDue()
 		m.takeInput()
 		if o := m.takeOutcome(); o != nil {

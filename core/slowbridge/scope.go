@@ -9,7 +9,6 @@ import (
 	"github.com/hybridbridge/emu/core/policy"
 	"github.com/hybridbridge/emu/cpu"
 	"github.com/hybridbridge/emu/cpu/isa"
-	"github.com/hybridbridge/emu/taint"
 )
 
 // entry is the way into the kernel: what a system call's number and arguments are.
@@ -117,6 +116,12 @@ func (b *Bridge) enter() {
 		regs = s.GPR[isa.RAX]
 		nr, _ = b.localWord(regs + b.entry.number)
 	}
+	sc, _ := b.Choose(regs, nr)
+	c.EnterScope(sc)
+}
+
+// Choose returns the scope of system call nr with the registers at regs (struct pt_regs), and how it is called.
+func (b *Bridge) Choose(regs, nr uint64) (cpu.Scope, metadata.ScopeID) {
 	name := fmt.Sprintf("%d", nr)
 	if nr < uint64(len(b.entry.calls)) {
 		name = b.entry.calls[nr]
@@ -145,7 +150,20 @@ func (b *Bridge) enter() {
 	if b.trace != nil {
 		b.trace(name, key.scope)
 	}
-	c.EnterScope(sc)
+	return sc, b.scopeIDs[sc.ID]
+}
+
+// Syscalls returns the numbers of the system calls that have a scope, or whose Meta-Data says that they touch the snapshot.
+func (b *Bridge) Syscalls(touches func(metadata.ScopeID) bool) []int {
+	var out []int
+	for n, name := range b.entry.calls {
+		if touches(metadata.ScopeID{Syscall: name}) || slices.ContainsFunc(b.policy.Scopes, func(s policy.Scope) bool {
+			return slices.Contains(s.Syscalls, name)
+		}) {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 // choose finds the scope of a system call with these arguments, nil if there is none.
@@ -166,7 +184,7 @@ func (b *Bridge) choose(name string, argument func(int) uint64) *policy.Scope {
 // text reads a string of the trusted VM, of at most 255 bytes.
 func (b *Bridge) text(la uint64) string {
 	var p [255]byte
-	text, _, _ := strings.Cut(string(p[:b.machine.CPU().ReadLinear(la, p[:])]), "\x00")
+	text, _, _ := strings.Cut(string(p[:b.guest.ReadLinear(la, p[:])]), "\x00")
 	return text
 }
 
@@ -181,11 +199,7 @@ func (b *Bridge) fileKind(fd uint64) string {
 		ok = ok && good && v != 0
 		return v
 	}
-	segment := isa.GS
-	if b.types.word == 4 {
-		segment = isa.FS
-	}
-	at = follow(b.machine.CPU().State().Seg[segment].Base + f.task)
+	at = follow(b.guest.PerCPUBase() + f.task)
 	at = follow(at + f.files)
 	at = follow(at + f.fdt)
 	limit, _ := b.localWord(at + f.maxFDs)
@@ -194,7 +208,7 @@ func (b *Bridge) fileKind(fd uint64) string {
 	}
 	at = follow(at + f.fd)
 	file := follow(at + fd*b.types.word)
-	if pa, ok := b.machine.CPU().TranslateLinear(file + f.inode); ok && b.mem.shadow.Get(pa, int(b.types.word)) != taint.Clean {
+	if b.guest.FromSnapshot(file + f.inode) {
 		return ""
 	}
 	inode := follow(file + f.inode)
