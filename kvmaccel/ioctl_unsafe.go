@@ -110,6 +110,7 @@ func setSregs(vcpu int, s *kvmSregs2) error {
 }
 
 func getSregs2(vcpu int, s *kvmSregs2) error { return with(vcpu, kvmGetSregs2, s, "KVM_GET_SREGS2") }
+
 func setSregs2(vcpu int, s *kvmSregs2) error { return with(vcpu, kvmSetSregs2, s, "KVM_SET_SREGS2") }
 
 // interrupt queues an external interrupt. The guest must be ready for it: see runPage.readyForInterrupt.

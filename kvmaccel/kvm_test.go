@@ -281,6 +281,7 @@ func TestInterrupts(t *testing.T) {
 func TestStop(t *testing.T) {
 	r := newRig(t, false)
 	r.real(t, 0xeb, 0xfe)
+	soonest := time.Hour // the machine may be busy
 	for range 5 {
 		done := make(chan time.Time)
 		go func() {
@@ -290,9 +291,13 @@ func TestStop(t *testing.T) {
 			done <- at
 		}()
 		e := r.Run(^uint64(0))
-		if d := time.Since(<-done); e.Reason != vcpu.ExitStopped || d > 100*time.Millisecond {
+		d := time.Since(<-done)
+		if soonest = min(soonest, d); e.Reason != vcpu.ExitStopped || d > 5*time.Second {
 			t.Fatalf("%+v after %v", e, d)
 		}
+	}
+	if soonest > 100*time.Millisecond {
+		t.Errorf("it takes %v", soonest)
 	}
 	// A stop between two runs counts too.
 	r.Stop()
@@ -304,12 +309,17 @@ func TestStop(t *testing.T) {
 func TestDeadline(t *testing.T) {
 	r := newRig(t, false)
 	r.real(t, 0xeb, 0xfe)
+	soonest := time.Hour
 	for range 20 {
 		begin, deadline := time.Now(), r.Instructions()+uint64(5*time.Millisecond)
 		e := r.Run(deadline)
-		if d := time.Since(begin); e.Reason != vcpu.ExitDeadline || r.Instructions() < deadline || d > 200*time.Millisecond {
+		d := time.Since(begin)
+		if soonest = min(soonest, d); e.Reason != vcpu.ExitDeadline || r.Instructions() < deadline || d > 5*time.Second {
 			t.Fatalf("%+v after %v", e, d)
 		}
+	}
+	if soonest > 50*time.Millisecond {
+		t.Errorf("5 ms take %v", soonest)
 	}
 	// A device that the guest writes to may move the deadline to now.
 	r.onWrite = func(uint64, uint64) { r.SetDeadline(0) }
@@ -540,7 +550,7 @@ func TestSameAsEmulator(t *testing.T) {
 		"XSAVE": {
 			0x0f, 0x20, 0xe0, 0x0d, 0, 0, 4, 0, 0x0f, 0x22, 0xe0, // CR4.OSXSAVE
 			0x31, 0xc9, 0x31, 0xd2, 0xb8, 3, 0, 0, 0, 0x0f, 0x01, 0xd1, // xsetbv
-			0xdb, 0xe3, 0xd9, 0xe8, // fninit; fld1
+			0xdb, 0xe3, 0xd9, 0xe8, 0x66, 0x0f, 0x76, 0xc0, // fninit; fld1; pcmpeqd xmm0,xmm0: both components are in use
 			0xbf, 0, 0x90, 0, 0, 0x48, 0x0f, 0xae, 0x27, 0x48, 0x0f, 0xae, 0x2f, // mov edi,0x9000; xsave64 [rdi]; xrstor64 [rdi]
 			0xf4,
 		},
@@ -563,7 +573,8 @@ func TestSameAsEmulator(t *testing.T) {
 			for i := range memory[0] {
 				pageTable := i >= 0x2000 && i < 0x6000
 				pushed := i >= 0x7ff00 && memory[0][i]|1 == memory[1][i] // QEMU's AMD does not set RF in what faults push
-				if memory[0][i] != memory[1][i] && !pageTable && !pushed {
+				last := i >= 0x9008 && i < 0x9018                        // of the x87: AMD's processors save it only after an exception
+				if memory[0][i] != memory[1][i] && !pageTable && !pushed && !last {
 					t.Fatalf("memory at %#x is %#x, want %#x", i, memory[0][i], memory[1][i])
 				}
 			}

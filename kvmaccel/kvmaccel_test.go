@@ -119,9 +119,11 @@ func (s *scripted) ReadMMIO(pa uint64, size int) uint64 {
 	s.log = append(s.log, pa, uint64(size))
 	return 0x8877665544332211
 }
+
 func (s *scripted) WriteMMIO(pa uint64, size int, v uint64) {
 	s.log = append(s.log, pa, uint64(size), v)
 }
+
 func (s *scripted) ReadPort(port uint16, size int) uint32 {
 	s.log = append(s.log, uint64(port), uint64(size))
 	return 0x44332211
