@@ -18,13 +18,13 @@ build: bin/emu bin/plugins/plugins.json
 
 SOURCES := $(shell find cmd core cpu plugins taint snapshots -name '*.go' -not -name '*_test.go') go.mod go.sum
 bin/emu: $(SOURCES)
-	$(GO) build -o $@ ./cmd/emu
+	CGO_ENABLED=0 $(GO) build -o $@ ./cmd/emu
 
 # The policies. Meta-Data is kept by their checksums, so the same source gives the same programs.
 POLICIES := linux redirectable nonredirectable semiredirectable biredirectable neutral unknown
 bin/plugins/plugins.json: $(SOURCES) | bin/emu
 	rm -rf bin/plugins && mkdir -p bin/plugins
-	$(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o bin/plugins/ $(POLICIES:%=./plugins/%)
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o bin/plugins/ $(POLICIES:%=./plugins/%)
 	bin/emu policy manifest bin/plugins
 
 # setup installs what is missing, and does nothing if nothing is.

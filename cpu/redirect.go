@@ -134,11 +134,11 @@ type Marks uint8
 
 // Marks.
 const (
-	MarkLocal   Marks = 1 << iota // a local operand was at an address that the other machine may have too
-	MarkOther                     // an operand of the other machine was at an address that the local one may have too
-	MarkAdjust                    // more than the machine was changed: a per-CPU base, a substitute, an alias, a branch's target
-	MarkTaken                     // the hook of the function that begins here did something
-	MarkPassed                    // the hook did nothing
+	MarkLocal  Marks = 1 << iota // a local operand was at an address that the other machine may have too
+	MarkOther                    // an operand of the other machine was at an address that the local one may have too
+	MarkAdjust                   // more than the machine was changed: a per-CPU base, a substitute, an alias, a branch's target
+	MarkTaken                    // the hook of the function that begins here did something, for an argument outside Apart
+	MarkPassed                   // the hook did nothing, for such an argument
 )
 
 // Frame is a return address on the stack of a scope.
@@ -486,7 +486,7 @@ func (c *CPU) enterHook(b *block) (skipped bool, err error) {
 	s := r.cur
 	v, m := c.argument(h.Argument)
 	points := m != 0 && v >= r.User
-	if s != nil && h.Kind != HookLocal {
+	if s != nil && h.Kind != HookLocal && v >= r.User && !inRanges(r.Apart, v) {
 		mark := MarkPassed
 		if points {
 			mark = MarkTaken

@@ -3,6 +3,7 @@ package fastbridge
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/hybridbridge/emu/core/fastbridge/monitor"
 	"github.com/hybridbridge/emu/core/slowbridge"
@@ -30,6 +31,10 @@ func (b *Bridge) asked(cause uint32) {
 	if b.err != nil {
 		return
 	}
+	b.stats.Exits++
+	since := time.Now()
+	before := b.stats.Fallback
+	defer func() { b.stats.Host += time.Since(since) - (b.stats.Fallback - before) }()
 	if cause == monitor.CauseEnter {
 		b.enter()
 		return
@@ -198,6 +203,7 @@ func (f *frame) breakpoint() error {
 	}
 	if view != f.view {
 		b.stats.Switches++
+		b.stats.SwitchExits++
 	}
 	f.view = view
 	return nil

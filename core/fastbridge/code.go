@@ -34,6 +34,8 @@ type scope struct {
 	views [2]view // non-redirected, redirected
 	sites map[uint64]*site
 	table []byte
+	// taken are functions whose hook did something for an argument whose address does not tell the machine.
+	taken map[uint64]bool
 }
 
 // Views by number.
@@ -155,6 +157,7 @@ func (b *Bridge) build(s *scope) error {
 	}
 	sites := b.set.Sites(s.id)
 	s.sites = make(map[uint64]*site, len(sites))
+	s.taken = map[uint64]bool{}
 	known := make([]*site, 0, len(sites))
 	entries := len(b.hooks) + 256 // unknown sites that turn out to be decided come later
 	for i := range sites {
@@ -169,6 +172,9 @@ func (b *Bridge) build(s *scope) error {
 		}
 		if int(in.Len) != len(m.Bytes) {
 			continue // of another version of the code, which the kernel has patched
+		}
+		if slices.ContainsFunc(m.Contexts, func(c metadata.Context) bool { return c.Marks&metadata.HookTaken != 0 }) {
+			s.taken[a] = true
 		}
 		t := &site{address: a, inst: in}
 		if t.decide(m); !t.known {
@@ -204,10 +210,8 @@ func (b *Bridge) build(s *scope) error {
 			return err
 		}
 	}
-	for a, h := range b.hooks {
-		if h.Kind == cpu.HookLocal {
-			b.enterSite(s, a, monitor.ActionLocal, monitor.ActionLocal)
-		}
+	for a := range b.hooks {
+		b.enterSite(s, a, 0, 0)
 	}
 	return nil
 }
@@ -342,11 +346,42 @@ func (b *Bridge) enterSite(s *scope, a uint64, actionN, actionR byte) {
 		}
 		i = (i + monitor.SiteSize) & mask
 	}
-	if h, ok := b.hooks[a]; ok && h.Kind == cpu.HookLocal {
-		actionN, actionR = monitor.ActionLocal, monitor.ActionLocal
+	e := s.table[i : i+monitor.SiteSize]
+	if h, ok := b.hooks[a]; ok {
+		actionN = b.hookSite(s, a, h, e)
+		actionR = actionN
 	}
-	binary.LittleEndian.PutUint64(s.table[i:], a)
-	s.table[i+monitor.SiteAction], s.table[i+monitor.SiteAction+1] = actionN, actionR
+	binary.LittleEndian.PutUint64(e, a)
+	e[monitor.SiteAction], e[monitor.SiteAction+1] = actionN, actionR
+}
+
+// hookSite makes the entry of a function with a hook, and returns the action. Those that the monitor cannot do are the host's.
+func (b *Bridge) hookSite(s *scope, a uint64, h cpu.Hook, e []byte) (action byte) {
+	if h.Kind == cpu.HookLocal {
+		return monitor.ActionLocal
+	}
+	// Functions begin with a NOP or ENDBR64 of the tracer's or of the branch tracker's, which can be skipped.
+	if t := s.sites[a]; t != nil && t.inst.Op == isa.NOP && t.place == anywhere {
+		e[monitor.SiteSkip] = t.inst.Len
+	}
+	if h.Argument == 1 {
+		e[monitor.SiteSkip] |= monitor.SkipSecond
+	}
+	if !s.taken[a] {
+		e[monitor.SiteSkip] |= monitor.SkipOthers
+	}
+	switch {
+	case h.Argument > 1 || h.Argument == 1 && h.Kind == cpu.HookLock || h.Always || h.Once || h.Return >= 1<<32 || h.Offset >= 1<<31:
+		return 0
+	case h.Kind == cpu.HookElide:
+		binary.LittleEndian.PutUint32(e[monitor.SiteValue:], uint32(h.Return))
+		return monitor.ActionElide
+	case h.Size == 4 || h.Size == 8:
+		e[monitor.SiteBytes] = byte(h.Size)
+		binary.LittleEndian.PutUint32(e[monitor.SiteValue:], uint32(h.Offset))
+		return monitor.ActionLock
+	}
+	return 0
 }
 
 // refresh takes over what has changed in the kernel's own tables, and user space.

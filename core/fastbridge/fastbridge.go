@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hybridbridge/emu/core/fastbridge/monitor"
 	"github.com/hybridbridge/emu/core/machine"
@@ -22,6 +23,7 @@ const (
 	SnapshotBase = 1 << 37
 	viewsBase    = 1 << 38
 	viewsSize    = 1 << 30 // reserved, taken when used
+	addressesEnd = 1 << 40
 
 	// The last four 2-MiB pages but one of the linear address space are where the monitor sees the first of this memory.
 	windowPages = 3
@@ -56,18 +58,23 @@ type Memory struct {
 
 // Stats counts what a run took.
 type Stats struct {
-	Syscalls    uint64            `json:"syscalls"`    // that asked for their scope
-	Scopes      uint64            `json:"scopes"`      // entered
-	Switches    uint64            `json:"switches"`    // of views
-	Subtrees    uint64            `json:"subtrees"`    // local functions called
-	Interrupts  uint64            `json:"interrupts"`  // within scopes
-	Faults      uint64            `json:"faults"`      // pages of the snapshot that were mapped
-	Hooks       uint64            `json:"hooks"`       // locks and elisions looked at
-	Interpreted uint64            `json:"interpreted"` // instructions
-	Derived     uint64            `json:"derived"`     // unknown instructions that the rules decide by themselves
-	Unknown     uint64            `json:"unknown"`     // instructions that suspended the VM
-	Trainings   uint64            `json:"trainings"`
-	Sites       map[string]uint64 `json:"sites"` // by category
+	Exits       uint64 `json:"exits"`        // of the guest, for the monitor
+	Syscalls    uint64 `json:"syscalls"`     // that asked for their scope
+	Scopes      uint64 `json:"scopes"`       // entered
+	Switches    uint64 `json:"switches"`     // of views
+	SwitchExits uint64 `json:"switch_exits"` // those of them for which the guest was left
+	Subtrees    uint64 `json:"subtrees"`     // local functions called
+	Interrupts  uint64 `json:"interrupts"`   // within scopes
+	Faults      uint64 `json:"faults"`       // pages of the snapshot that were mapped
+	Hooks       uint64 `json:"hooks"`        // locks and elisions looked at
+	Interpreted uint64 `json:"interpreted"`  // instructions
+	Derived     uint64 `json:"derived"`      // unknown instructions that the rules decide by themselves
+	Unknown     uint64 `json:"unknown"`      // instructions that suspended the VM
+	Trainings   uint64 `json:"trainings"`
+	// Host is the time spent answering the monitor without FALLBACK's.
+	Host     time.Duration     `json:"host_ns"`
+	Fallback time.Duration     `json:"fallback_ns"`
+	Sites    map[string]uint64 `json:"sites"` // by category
 }
 
 // Bridge is a trusted VM that sees a snapshot. It belongs to the goroutine that runs the machine.
@@ -97,6 +104,7 @@ type Bridge struct {
 	scopes  map[metadata.ScopeID]*scope
 	byEntry map[uint64]*scope // by the address of struct scope in the monitor
 	initial vcpu.State
+	trained bool // FALLBACK has nothing to add
 	stepper *cpu.CPU
 	err     error
 	stats   Stats
@@ -176,6 +184,7 @@ func (b *Bridge) Stats() Stats {
 	s.Switches += b.get(monitor.Switches)
 	s.Subtrees += b.get(monitor.Subtrees)
 	s.Interrupts += b.get(monitor.Interrupts)
+	s.Hooks += b.get(monitor.Hooks)
 	return s
 }
 
@@ -245,8 +254,7 @@ func (b *Bridge) snapshots(la uint64) bool {
 
 func (b *Bridge) trusted(la uint64) bool {
 	k := b.cfg.Kernel
-	const most = 1 << 40
-	return la < 1<<63 || la-k.PageOffset < most && !b.snapshots(la) || la-k.VmemmapBase < most>>6 && !b.snapshots(la)
+	return la < 1<<63 || la-k.PageOffset < addressesEnd && !b.snapshots(la) || la-k.VmemmapBase < addressesEnd>>6 && !b.snapshots(la)
 }
 
 func (b *Bridge) findPerCPU() error {
@@ -293,6 +301,11 @@ func (b *Bridge) install() error {
 	}
 	b.put(monitor.PageOffset, b.cfg.Kernel.PageOffset)
 	b.put(monitor.AddressMask, addresses)
+	b.put(monitor.DirectLimit, addressesEnd)
+	b.put(monitor.Boundary, b.boundary)
+	b.put(monitor.Vmemmap, b.cfg.Kernel.VmemmapBase)
+	b.put(monitor.VmemmapLimit, addressesEnd>>6)
+	b.put(monitor.VmemmapBoundary, b.boundary>>6)
 	if b.cfg.ExitSwitching {
 		b.put(monitor.ExitAlways, 1)
 	}

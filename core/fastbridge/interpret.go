@@ -3,6 +3,7 @@ package fastbridge
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hybridbridge/emu/core/fastbridge/monitor"
 	"github.com/hybridbridge/emu/core/metadata"
@@ -195,17 +196,24 @@ func (f *frame) unknown() error {
 	b, s := f.b, f.scope
 	b.stats.Unknown++
 	where := b.format(f.rip)
-	if b.cfg.Train == nil {
+	switch {
+	case b.trained:
+		return f.byOwner(where)
+	case b.cfg.Train == nil:
 		return fmt.Errorf("nothing is known about the instruction at %s", where)
 	}
+	since := time.Now()
 	set, err := b.cfg.Train(fmt.Sprintf("%s in %s", where, s.id))
 	switch {
 	case errors.Is(err, ErrTrained):
+		b.trained = true
 		return f.byOwner(where)
 	case err != nil:
 		return err
 	}
+	b.trained = true
 	b.stats.Trainings++
+	b.stats.Fallback += time.Since(since)
 	b.set = set
 	b.allow()
 	for _, other := range b.scopes {

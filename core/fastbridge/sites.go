@@ -1,8 +1,6 @@
 package fastbridge
 
 import (
-	"slices"
-
 	"github.com/hybridbridge/emu/core/metadata"
 	"github.com/hybridbridge/emu/core/policy"
 	"github.com/hybridbridge/emu/cpu/isa"
@@ -25,15 +23,11 @@ type site struct {
 	place   place
 	// known is false for an instruction that was seen in subtrees only.
 	known bool
-	tree  *metadata.Tree // of sites that are nowhere: leaves have a decision of route
-	// other are the operands that are the snapshot's, by route, if the site is always interpreted.
-	adjusted bool
+	tree  *metadata.Tree // of sites that are nowhere
 }
 
 // decide makes a site of Meta-Data's. Its instruction has been decoded.
 func (s *site) decide(m *metadata.Site) {
-	needsLocal, needsSnapshot, snapshot := false, false, false
-	special := false
 	s.known = len(m.Operands) == 0
 	for _, o := range m.Operands {
 		for _, reason := range o.Seen.All() {
@@ -42,21 +36,12 @@ func (s *site) decide(m *metadata.Site) {
 			}
 		}
 	}
-	for i := range m.Contexts {
-		c := &m.Contexts[i]
-		needsLocal = needsLocal || c.Marks&metadata.NeedsLocal != 0
-		needsSnapshot = needsSnapshot || c.Marks&metadata.NeedsSnapshot != 0
-		s.adjusted = s.adjusted || c.Marks&metadata.Adjusted != 0
-		snapshot = snapshot || slices.Contains(c.Effective(), policy.Snapshot)
-		p := &c.Plan
-		special = special || p.Elide || p.Frozen != nil || p.Trap != "" || p.Writes != policy.PrivateCopy || len(p.Routes) > 0
-	}
-	switch {
-	case s.adjusted || special || needsLocal && needsSnapshot:
+	switch n, r := m.Traps(); {
+	case n && r:
 		s.tree, _ = metadata.NewTree(contexts(m))
-	case needsSnapshot || snapshot && !needsLocal:
+	case n:
 		s.place = otherView
-	case needsLocal:
+	case r:
 		s.place = localView
 	default:
 		s.place = anywhere

@@ -16,6 +16,8 @@ import (
 // connectFast is connect for FAST-BRIDGE.
 func (r *run) connectFast(ctx context.Context) error {
 	r.stats.Times.Run = r.lap()
+	m := r.sess.Machine()
+	began := m.VCPU().Instructions()
 	err := r.load()
 	if err != nil {
 		return err
@@ -25,7 +27,6 @@ func (r *run) connectFast(ctx context.Context) error {
 		return errors.New("the snapshot has no memory")
 	}
 	last := ranges[len(ranges)-1]
-	m := r.sess.Machine()
 	views, flat, err := fastbridge.AddMemory(m, last.Base+last.Size)
 	if err != nil {
 		return err
@@ -41,6 +42,7 @@ func (r *run) connectFast(ctx context.Context) error {
 		Train: func(reason string) (*metadata.Set, error) { return r.train(ctx, reason) },
 	}, views)
 	r.stats.Times.Connect = r.lap()
+	r.sess.Extend(m.VCPU().Instructions() - began)
 	return err
 }
 

@@ -161,7 +161,8 @@ const (
 	// Adjusted: no choice of a machine alone does what the rules say, since a per-CPU base, a substitute, an alias or a
 	// translated function pointer is involved.
 	Adjusted
-	// HookTaken and HookPassed: the policy's elision or lock of the function that begins here did, or did not do something.
+	// HookTaken and HookPassed: the policy's elision or lock of the function that begins here did, or did not do something, for an
+	// argument whose address does not tell the machine.
 	HookTaken
 	HookPassed
 

@@ -33,8 +33,16 @@ DEFAULT REL
 ; struct site
 %define SITE_ACTION 8			; a byte for each view
 %define SITE_SIZE 16
+%define SITE_SKIP 10			; bytes from the site to where a function goes on whose hook lets it run; 0 if the host must see to it;
+%define SKIP_BYTES 15			; with these two:
+%define SKIP_SECOND 16			; the second argument counts
+%define SKIP_OTHERS 32			; pointers to variables are the trusted VM's
+%define SITE_SIZES 11			; of a lock: its bytes, 4 or 8
+%define SITE_VALUE 12			; what an elided function returns, or where in the object the lock is
 %define ACTION_SWITCH 1
 %define ACTION_LOCAL 2
+%define ACTION_ELIDE 3
+%define ACTION_LOCK 4
 
 	ORG BASE
 	jmp near enter			; the entry points have fixed places
@@ -253,7 +261,7 @@ breakpoint:
 	pop rax
 	iretq
 .local:	cmp byte [rbx], ACTION_LOCAL
-	jne .leave
+	jne .hook
 	mov rbx, [rsp+32+24]		; the interrupted stack pointer
 	mov rcx, rbx
 	and rcx, -0x4000
@@ -270,6 +278,71 @@ breakpoint:
 	lidt [clean_idt]
 	mov rax, [rcx+S_CLEAN]
 	mov cr3, rax
+	pop rbx
+	pop rdx
+	pop rcx
+	pop rax
+	iretq
+; A function with a hook: its first argument is a pointer into the snapshot, or not, or the host must say so.
+.hook:	cmp byte [rbx], ACTION_ELIDE
+	je .owner
+	cmp byte [rbx], ACTION_LOCK
+	jne .leave
+.owner:	mov rcx, rbx
+	and rcx, -SITE_SIZE		; the table is aligned
+	mov rdx, rdi
+	test byte [rcx+SITE_SKIP], SKIP_SECOND
+	cmovnz rdx, rsi
+	test rdx, rdx
+	jns .pass
+	sub rdx, [page_offset]
+	cmp rdx, [direct_limit]
+	jae .pages
+	cmp rdx, [boundary]
+	jae .pass
+	cmp rdx, 0x100000
+	jae .points
+	jmp .leave
+.pages:	add rdx, [page_offset]
+	sub rdx, [vmemmap]
+	cmp rdx, [vmemmap_limit]
+	jae .others
+	cmp rdx, [vmemmap_boundary]
+	jb .points
+.pass:	movzx edx, byte [rcx+SITE_SKIP]
+	and edx, SKIP_BYTES
+	jz .leave
+	inc qword [hooks]
+	add rax, rdx
+	mov [rsp+32], rax
+	pop rbx
+	pop rdx
+	pop rcx
+	pop rax
+	iretq
+.others:
+	test byte [rcx+SITE_SKIP], SKIP_OTHERS
+	jnz .pass
+	jmp .leave
+.points:
+	cmp byte [rbx], ACTION_LOCK
+	jne .elide
+	test byte [rcx+SITE_SKIP], SKIP_BYTES
+	jz .leave
+	mov edx, [rcx+SITE_VALUE]
+	cmp byte [rcx+SITE_SIZES], 8
+	je .lock8
+	mov dword [rdi+rdx], 0		; a fault here has the host map the page
+	jmp .pass
+.lock8:	mov qword [rdi+rdx], 0
+	jmp .pass
+.elide:	inc qword [hooks]
+	mov eax, [rcx+SITE_VALUE]
+	mov [rsp+24], rax		; rax
+	mov rbx, [rsp+32+24]
+	mov rax, [rbx]
+	mov [rsp+32], rax
+	add qword [rsp+32+24], 8
 	pop rbx
 	pop rdx
 	pop rcx
@@ -402,5 +475,11 @@ next_clean:	dq 0
 switches:	dq 0
 subtrees:	dq 0
 interrupts:	dq 0
+hooks:		dq 0
+direct_limit:	dq 0
+boundary:	dq 0
+vmemmap:	dq 0
+vmemmap_limit:	dq 0
+vmemmap_boundary: dq 0
 calls:		times 128 db 0
 handlers:	times 256 dq 0

@@ -58,6 +58,12 @@ const (
 	Switches // counters
 	Subtrees
 	Interrupts
+	Hooks
+	DirectLimit // sizes of the direct map and of vmemmap, and where in them the trusted VM's part begins
+	Boundary
+	Vmemmap
+	VmemmapLimit
+	VmemmapBoundary
 	Calls // a bit for each system call that is to ask: 128 bytes
 
 	Handlers = Calls + 128 // of the interrupts, 8 bytes each
@@ -101,10 +107,21 @@ const (
 const (
 	SiteSize   = 16
 	SiteAction = 8
+	SiteSkip   = 10 // of functions with a hook that lets them run: how long their first instruction is, which does nothing; and flags
+	SiteBytes  = 11 // of the lock
+	SiteValue  = 12 // 4 bytes: the result of an elided call, or where the lock is in its object
+)
+
+// Flags of SiteSkip.
+const (
+	SkipSecond = 16 // the second argument counts, not the first
+	SkipOthers = 32 // an argument that points to a variable is the trusted VM's
 )
 
 // Actions. Anything else asks the host.
 const (
 	ActionSwitch = 1 // the other view
 	ActionLocal  = 2 // the function runs in the kernel's own address space
+	ActionElide  = 3 // the function returns, if its first argument is the snapshot's
+	ActionLock   = 4 // the lock, if it is the snapshot's, is set free
 )

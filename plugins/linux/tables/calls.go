@@ -16,6 +16,9 @@ var local = []string{
 	"schedule", "__schedule", "preempt_schedule*", "__cond_resched", "schedule_timeout*", "wake_up*", "__wake_up*", "try_to_wake_up",
 	"call_rcu*", "kfree_call_rcu", "kvfree_call_rcu", "__rcu_read_unlock", "rcu_note_context_switch", "queue_work_on", "__queue_work",
 	"do_softirq*", "__do_softirq", "irq_exit_rcu", "mod_timer", "add_timer", "hrtimer_*", "task_work_add",
+	// What a process does for itself on its way back to user space.
+	"mem_cgroup_handle_over_high", "blkcg_maybe_throttle_current", "__blkcg_punt_bio_submit", "__rseq_handle_notify_resume", "switch_fpu_return",
+	"arch_do_signal_or_restart", "uprobe_notify_resume", "signal_wake_up_state",
 	// Page faults, randomness, the console, the audit log.
 	"handle_mm_fault", "get_random_*", "printk", "_printk", "vprintk*", "audit_*",
 }
