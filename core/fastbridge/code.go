@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"slices"
 
 	"github.com/hybridbridge/emu/core/fastbridge/monitor"
 	"github.com/hybridbridge/emu/core/metadata"

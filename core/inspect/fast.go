@@ -75,6 +75,6 @@ func (r *run) train(ctx context.Context, reason string) (*metadata.Set, error) {
 		return nil, err
 	}
 	r.sess.Extend(r.sess.Machine().VCPU().Instructions() - since)
-	r.known, err = o.MetaData.Load(r.key())
+	r.known, err = o.MetaData.LoadLazily(r.key())
 	return r.known, err
 }

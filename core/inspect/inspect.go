@@ -284,6 +284,9 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 		s := r.fast.Stats()
 		r.stats.Fast = &s
 	}
+	if r.known != nil {
+		err = errors.Join(err, r.known.Err())
+	}
 	if err == nil && r.bridge != nil {
 		r.stats.Redirection = r.sess.Machine().CPU().RedirectStats()
 		r.stats.Asked = r.bridge.Asked()
@@ -373,7 +376,7 @@ func (r *run) load() (err error) {
 	if r.MetaData == nil {
 		return nil
 	}
-	if r.known, err = r.MetaData.Load(r.key()); errors.Is(err, metadata.ErrNotFound) {
+	if r.known, err = r.MetaData.LoadLazily(r.key()); errors.Is(err, metadata.ErrNotFound) {
 		return nil
 	}
 	return err

@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -236,7 +238,7 @@ func TestBusyStoreNamesItsHolder(t *testing.T) {
 func corrupt(t *testing.T, change func(b []byte) []byte) *metadata.Store {
 	t.Helper()
 	s := newStore(t)
-	for n := range 20 {
+	for n := range uint64(20) {
 		set, err := numbered(n)
 		if err != nil {
 			t.Fatal(err)
