@@ -18,8 +18,8 @@ func (r *run) connectFast(ctx context.Context) error {
 	r.stats.Times.Run = r.lap()
 	m := r.sess.Machine()
 	began := m.VCPU().Instructions()
-	err := r.load()
-	if err != nil {
+	var err error
+	if r.known, err = r.load(); err != nil {
 		return err
 	}
 	ranges := r.snap.Ranges()
@@ -41,6 +41,7 @@ func (r *run) connectFast(ctx context.Context) error {
 		},
 		Train: func(reason string) (*metadata.Set, error) { return r.train(ctx, reason) },
 	}, views)
+	r.keepTypes()
 	r.stats.Times.Connect = r.lap()
 	r.sess.Extend(m.VCPU().Instructions() - began)
 	return err

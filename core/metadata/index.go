@@ -27,7 +27,8 @@ type ScopeIndex struct {
 type Entry struct {
 	Site *Site
 
-	once  sync.Once
+	once, treeOnce sync.Once
+
 	tree  *Tree
 	exact map[string]*Decision   // by path; nil where decisions conflict
 	plans map[string]policy.Plan // by path; missing where plans conflict
@@ -41,7 +42,6 @@ func (e *Entry) compile() {
 	contexts := e.Site.Contexts
 	e.exact = make(map[string]*Decision, len(contexts))
 	e.plans = make(map[string]policy.Plan, len(contexts))
-	e.tree, _ = NewTree(contexts)
 	for i := range contexts {
 		c := &contexts[i]
 		k := pathKey(c.Path)
@@ -58,7 +58,7 @@ func (e *Entry) compile() {
 
 // Tree is what tells the contexts apart; a leaf if they agree, nil if there are none.
 func (e *Entry) Tree() *Tree {
-	e.once.Do(e.compile)
+	e.treeOnce.Do(func() { e.tree, _ = NewTree(e.Site.Contexts) })
 	return e.tree
 }
 

@@ -304,7 +304,9 @@ func (s *Set) Redirects(id ScopeID) (redirects, known bool) {
 		return p.redirects, true
 	}
 	sites := s.scopes[id]
-	return slices.ContainsFunc(sites, func(s Site) bool { return slices.ContainsFunc(s.Contexts, func(c Context) bool { return c.redirects() }) }), len(sites) > 0
+	return slices.ContainsFunc(sites, func(s Site) bool {
+		return slices.ContainsFunc(s.Contexts, func(c Context) bool { return c.redirects() })
+	}), len(sites) > 0
 }
 
 // Filter returns the sites that keep accepts, with their symbols and all trainings.

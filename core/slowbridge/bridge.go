@@ -76,7 +76,6 @@ type Bridge struct {
 	space   *space
 	kernel  *linux.Kernel
 	symbols *symbols.Table
-	names   *names
 	types   *Types
 	policy  policy.Policy
 	plans   func([]policy.Site) ([]policy.Plan, error)
@@ -144,7 +143,6 @@ func Resolve(cfg Config) (*Bridge, error) {
 	if err := b.readModules(); err != nil {
 		return nil, err
 	}
-	b.names = newNames(b.symbols)
 	if err := errors.Join(b.findText(), b.readCalls(), b.findFields(), b.makeSubstitutes(&cfg.Policy), b.makeAliases(&cfg.Policy)); err != nil {
 		return nil, err
 	}
@@ -174,7 +172,7 @@ func (b *Bridge) attach() error {
 	r.Scratch = b.mem.value(nil)
 	c.EnableRedirection(r)
 	for _, f := range entryFunctions {
-		for _, s := range b.names.byName[f] {
+		for _, s := range b.find(f) {
 			b.entries[s.Address] = true
 			c.AddBreakpoint(s.Address)
 		}

@@ -63,8 +63,8 @@ func (b *Bridge) moduleBase(name string) uint64 {
 		return base
 	}
 	base := ^uint64(0)
-	for s := range b.symbols.All {
-		if s.Module == name {
+	if m := b.modules.trusted[name]; m != nil {
+		for _, s := range m.symbols {
 			base = min(base, s.Address)
 		}
 	}
