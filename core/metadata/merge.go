@@ -15,23 +15,21 @@ import (
 func (s *Set) Merge(o *Set) []Conflict {
 	var conflicts []Conflict
 	for _, id := range o.Scopes() {
-		known := s.Sites(id)
-		changed := false
-		all := mergeSorted(known, o.Sites(id), (*Site).compare, func(a, b Site) Site {
+		known, learned := s.Sites(id), o.Sites(id)
+		if covers(known, learned, (*Site).compare, (*Site).covers) {
+			continue
+		}
+		s.setSites(id, mergeSorted(known, learned, (*Site).compare, func(a, b Site) Site {
 			if a.covers(&b) {
 				return a
 			}
-			changed = true
 			joined := joinSites(a, b)
 			// With no more contexts than one of them had, there are no more conflicts either.
 			if len(joined.Contexts) > max(len(a.Contexts), len(b.Contexts)) {
 				conflicts = append(conflicts, newConflicts(id, &a, &b, &joined)...)
 			}
 			return joined
-		})
-		if changed || len(all) > len(known) {
-			s.setSites(id, all)
-		}
+		}))
 	}
 	for l, y := range o.allSymbols() {
 		s.AddSymbol(l, y)
@@ -109,12 +107,17 @@ func (s *Site) covers(t *Site) bool {
 			return false
 		}
 	}
+	return covers(s.Contexts, t.Contexts, contextOrder, func(c, d *Context) bool { return d.Marks&^c.Marks == 0 })
+}
+
+// covers reports whether each of b is in a, covered by what is there. Both are sorted.
+func covers[T any](a, b []T, order func(a, b *T) int, one func(a, b *T) bool) bool {
 	i := 0
-	for j := range t.Contexts {
-		for i < len(s.Contexts) && contextOrder(&s.Contexts[i], &t.Contexts[j]) < 0 {
+	for j := range b {
+		for i < len(a) && order(&a[i], &b[j]) < 0 {
 			i++
 		}
-		if i == len(s.Contexts) || contextOrder(&s.Contexts[i], &t.Contexts[j]) != 0 || t.Contexts[j].Marks&^s.Contexts[i].Marks != 0 {
+		if i == len(a) || order(&a[i], &b[j]) != 0 || !one(&a[i], &b[j]) {
 			return false
 		}
 	}

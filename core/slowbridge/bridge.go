@@ -102,6 +102,7 @@ type Bridge struct {
 	failed      error // of the handlers
 	moduleBases map[string]uint64
 	locations   map[uint64]metadata.Location // of return addresses
+	texts       map[uint64]disassembled
 }
 
 // sinceTick is how far the frozen clock is past the kernel's last look at it, in its own counts: less than a millisecond on
@@ -129,7 +130,7 @@ func Resolve(cfg Config) (*Bridge, error) {
 		machine: cfg.Machine, guest: cfg.Guest, mem: cfg.Memory, kernel: cfg.Kernel, symbols: cfg.Symbols, types: cfg.Types,
 		policy: cfg.Policy,
 		plans:  cfg.Plans, trace: cfg.Trace, scopes: map[scopeKey]cpu.Scope{}, entries: map[uint64]bool{}, deaths: map[uint64]string{},
-		planned: map[string]policy.Plan{}, categories: map[siteKey]policy.Category{}, moduleBases: map[string]uint64{}, locations: map[uint64]metadata.Location{},
+		planned: map[string]policy.Plan{}, categories: map[siteKey]policy.Category{}, moduleBases: map[string]uint64{}, locations: map[uint64]metadata.Location{}, texts: map[uint64]disassembled{},
 	}
 	known := cfg.Known
 	if known == nil {
