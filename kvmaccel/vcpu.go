@@ -265,6 +265,9 @@ func (v *VCPU) RemoveSlot(pa uint64) error {
 // Instructions implements vcpu.VCPU.
 func (v *VCPU) Instructions() uint64 { return v.clock.now() }
 
+// Until implements vcpu.Accelerated.
+func (v *VCPU) Until(n uint64) time.Duration { return v.clock.until(n) }
+
 // InterruptsEnabled implements vcpu.VCPU.
 func (v *VCPU) InterruptsEnabled() bool { return v.run.ifFlag != 0 }
 
@@ -295,25 +298,26 @@ func (v *VCPU) Exits() map[string]uint64 {
 // clock is the count of Instructions: it follows the guest's time-stamp counter.
 type clock struct {
 	kHz   uint64
-	base  uint64 // the count at begin
+	base  int64 // the count at begin
 	begin time.Time
 	last  uint64 // the count never goes back but by set
 }
 
 func (c *clock) start(kHz uint64) { *c = clock{kHz: kHz, begin: time.Now()} }
 
-func (c *clock) set(n uint64) { c.base, c.begin, c.last = n, time.Now(), n }
+func (c *clock) set(n uint64) { c.base, c.begin, c.last = int64(n), time.Now(), n }
 
 const million = 1_000_000
 
 func (c *clock) now() uint64 {
 	d := uint64(time.Since(c.begin))
-	c.last = max(c.last, c.base+d/million*c.kHz+d%million*c.kHz/million)
+	n := c.base + int64(d/million*c.kHz+d%million*c.kHz/million)
+	c.last = max(c.last, uint64(max(n, 0)))
 	return c.last
 }
 
 // adjust moves the clock by d; a clock that is ahead waits.
-func (c *clock) adjust(d int64) { c.base += uint64(d) }
+func (c *clock) adjust(d int64) { c.base += d }
 
 // until returns the host's time until the count is n, at least 1 ns.
 func (c *clock) until(n uint64) time.Duration {
@@ -321,6 +325,6 @@ func (c *clock) until(n uint64) time.Duration {
 	if n <= now {
 		return 1
 	}
-	const most = 1 << 40
+	const most = 1 << 43 // two hours; who asks asks again
 	return time.Duration(min(n-now, most)*million/c.kHz + 1)
 }

@@ -61,7 +61,7 @@ func Above(end, size uint64) (uint64, error) {
 
 // modelChanges leave the processor of 64-bit trusted VMs what every KVM has: docs/decisions/trusted-images.md. Global pages end later,
 // see endGlobalPages.
-const modelChanges = "-pcid,-invpcid,-tsc_deadline_timer,-rdseed"
+const modelChanges = "-pcid,-invpcid,-rdseed,-tsc_deadline_timer"
 
 // key names a placement in file names.
 func (p Placement) key() (string, error) {

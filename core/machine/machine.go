@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -60,6 +61,9 @@ type Config struct {
 	// runs do not repeat, idle time passes at the host's pace, budgets are in nanoseconds, and there is no taint, no debugger
 	// and no Beyond.
 	Accel Accelerator
+	// TimerSlack is how long the timers of a running guest wait for each other, so that a slow host does more than to serve
+	// them. 0 is none.
+	TimerSlack clock.Time
 	// Taint switches taint on.
 	Taint *cpu.TaintOptions
 	// Beyond, if not nil, has memory at physical addresses from BeyondBase on, which the guest's page tables cannot reach:
@@ -129,6 +133,7 @@ type Machine struct {
 
 	// skipped is guest time that passed without instructions, in ns: guest time is instructions plus skipped.
 	skipped uint64
+	due     clock.Time // when timers were last served
 	// idleSince is when the guest fell asleep, at instruction idleAt.
 	idleAt    uint64
 	idleSince clock.Time
@@ -320,6 +325,9 @@ func (m *Machine) instructionsAt(t clock.Time) uint64 {
 	if t == clock.Never {
 		return ^uint64(0)
 	}
+	if s := m.cfg.TimerSlack; s != 0 {
+		t = max(t, m.due+s)
+	}
 	if uint64(t) <= m.skipped {
 		return 0
 	}
@@ -420,6 +428,9 @@ func (m *Machine) run(ctx context.Context, budget uint64, step bool) Outcome {
 	m.started, m.base = time.Now(), m.Now()
 	realtime := m.cfg.Realtime && m.accel == nil // guest time is the host's with accel
 	for {
+		if m.queue.Next() <= m.Now() {
+			m.due = m.Now()
+		}
 		m.queue.RunDue()
 		m.takeInput()
 		if o := m.takeOutcome(); o != nil {
@@ -517,37 +528,28 @@ func (m *Machine) idle(ctx context.Context) *Outcome {
 		return &Outcome{Reason: Idle, Detail: "a day of guest time has passed without an interrupt that the guest takes"}
 	}
 	switch {
-	case waits || m.accel != nil:
-		slept := m.sleep(ctx, next, now)
-		if m.accel == nil { // whose time goes on by itself
-			m.skipped += uint64(slept)
-		}
+	case m.accel != nil: // time goes on by itself, and counts against the budget
+		m.sleep(ctx, m.accel.Until(min(m.instructionsAt(next), m.limit())))
+	case waits:
+		m.skipped += uint64(m.sleep(ctx, time.Duration(min(next-now, math.MaxInt64))))
 	default:
 		m.skipped += uint64(next - now)
 	}
 	return nil
 }
 
-// sleep lets host time pass until guest time next, or until something comes, and returns by how much guest time has advanced.
-func (m *Machine) sleep(ctx context.Context, next, now clock.Time) clock.Time {
-	var expired <-chan time.Time
+// sleep lets host time d pass, or less if something comes, and returns how much has passed.
+func (m *Machine) sleep(ctx context.Context, d time.Duration) time.Duration {
 	begin := time.Now()
-	if next != clock.Never {
-		t := time.NewTimer(time.Duration(next - now))
-		defer t.Stop()
-		expired = t.C
-	}
+	t := time.NewTimer(d)
+	defer t.Stop()
 	select {
-	case <-expired:
-		return next - now
+	case <-t.C:
+		return d
 	case <-m.wakeup:
 	case <-ctx.Done():
 	}
-	slept := clock.Time(time.Since(begin))
-	if next != clock.Never {
-		slept = min(slept, next-now)
-	}
-	return slept
+	return min(time.Since(begin), d)
 }
 
 // catchUp ties guest time to the host's: the guest is slower than one instruction a nanosecond, so time that has passed

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/hybridbridge/emu/core/clock"
 	"github.com/hybridbridge/emu/core/machine"
 	"github.com/hybridbridge/emu/cpu"
 )
@@ -48,8 +49,11 @@ type Config struct {
 	Run func(ctx context.Context, budget uint64) machine.Outcome
 	// Console receives what the guest writes to its console; nil discards it.
 	Console io.Writer
-	// Accel is the machine's Config.Accel: the host's processor runs the guest. Budget then counts nanoseconds.
+	// Accel is the machine's Config.Accel: what runs the guest in place of the emulator. It excludes Taint and Beyond, and the
+	// budget is in nanoseconds.
 	Accel machine.Accelerator
+	// TimerSlack is the machine's Config.TimerSlack.
+	TimerSlack clock.Time
 	// Taint switches taint on.
 	Taint *cpu.TaintOptions
 	// Beyond is the machine's Config.Beyond: another machine's memory.
@@ -100,7 +104,7 @@ func (e *EndError) Error() string {
 // Open restores the machine that was saved at path, whose agent waits. Close it when done.
 func Open(path string, cfg Config) (*Session, error) {
 	return open(cfg, func(c machine.Config) (*machine.Machine, error) {
-		c.Accel, c.Taint, c.Beyond, c.Log = cfg.Accel, cfg.Taint, cfg.Beyond, cfg.Log
+		c.Accel, c.TimerSlack, c.Taint, c.Beyond, c.Log = cfg.Accel, cfg.TimerSlack, cfg.Taint, cfg.Beyond, cfg.Log
 		return machine.Load(path, c)
 	})
 }

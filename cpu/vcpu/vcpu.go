@@ -1,5 +1,7 @@
 package vcpu
 
+import "time"
+
 // VCPU runs guest code until something happens. Run must be called from one goroutine at a time; only Interrupt
 // may be called from others.
 type VCPU interface {
@@ -62,6 +64,8 @@ type Accelerated interface {
 	AddSlot(pa uint64, mem []byte, readOnly bool) error
 	// RemoveSlot takes back the slot that was added at pa.
 	RemoveSlot(pa uint64) error
+	// Until returns the host's time until Instructions is n.
+	Until(n uint64) time.Duration
 	// Close ends the vCPU.
 	Close() error
 }
