@@ -8,7 +8,6 @@ import (
 
 	"github.com/hybridbridge/emu/core/fastbridge/monitor"
 	"github.com/hybridbridge/emu/core/metadata"
-	"github.com/hybridbridge/emu/core/policy"
 	"github.com/hybridbridge/emu/cpu"
 	"github.com/hybridbridge/emu/cpu/isa"
 )
@@ -421,9 +420,4 @@ func (b *Bridge) overlay(s *scope, clean, base, size uint64) error {
 		}
 	}
 	return nil
-}
-
-// touches reports whether something of the snapshot was seen in a context.
-func touches(c *metadata.Context) bool {
-	return c.Marks&(metadata.Adjusted|metadata.NeedsSnapshot|metadata.HookTaken) != 0 || slices.Contains(c.Routes, policy.Snapshot)
 }

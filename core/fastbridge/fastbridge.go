@@ -388,16 +388,8 @@ func (b *Bridge) allow() {
 
 // plain reports whether a system call is known, and known to touch nothing of the snapshot.
 func (b *Bridge) plain(id metadata.ScopeID) bool {
-	sites := b.set.Sites(id)
-	for i := range sites {
-		for j := range sites[i].Contexts {
-			c := &sites[i].Contexts[j]
-			if touches(c) {
-				return false
-			}
-		}
-	}
-	return len(sites) > 0
+	redirects, known := b.set.Redirects(id)
+	return known && !redirects
 }
 
 // fail ends the run.

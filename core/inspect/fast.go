@@ -18,8 +18,8 @@ func (r *run) connectFast(ctx context.Context) error {
 	r.stats.Times.Run = r.lap()
 	m := r.sess.Machine()
 	began := m.VCPU().Instructions()
-	err := r.load()
-	if err != nil {
+	var err error
+	if r.known, err = r.load(); err != nil {
 		return err
 	}
 	ranges := r.snap.Ranges()
@@ -41,6 +41,7 @@ func (r *run) connectFast(ctx context.Context) error {
 		},
 		Train: func(reason string) (*metadata.Set, error) { return r.train(ctx, reason) },
 	}, views)
+	r.keepTypes()
 	r.stats.Times.Connect = r.lap()
 	r.sess.Extend(m.VCPU().Instructions() - began)
 	return err
@@ -75,6 +76,6 @@ func (r *run) train(ctx context.Context, reason string) (*metadata.Set, error) {
 		return nil, err
 	}
 	r.sess.Extend(r.sess.Machine().VCPU().Instructions() - since)
-	r.known, err = o.MetaData.Load(r.key())
+	r.known, err = o.MetaData.LoadLazily(r.key())
 	return r.known, err
 }

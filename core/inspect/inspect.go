@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -35,6 +36,8 @@ const DefaultBudget = 10_000_000_000
 
 // Policies is who decides: the programs of package core/policy/host.
 type Policies interface {
+	// Start prepares for Policy, which says what went wrong with that.
+	Start()
 	// Policy returns the policy for a kernel.
 	Policy(ctx context.Context, k policy.Kernel) (policy.Policy, error)
 	// Plans answers for sites, one plan each.
@@ -87,11 +90,11 @@ const (
 	FastKVM      FastMode = "kvm"
 )
 
-// Times are how long the parts of a run took.
+// Times are how long the parts of a run took. What goes on beside another part does not count.
 type Times struct {
 	Identify time.Duration `json:"identify_ns"`
-	Policy   time.Duration `json:"policy_ns"`
 	Image    time.Duration `json:"image_ns"`
+	Policy   time.Duration `json:"policy_ns"`
 	Restore  time.Duration `json:"restore_ns"`
 	Connect  time.Duration `json:"connect_ns"`
 	Run      time.Duration `json:"run_ns"`
@@ -195,6 +198,7 @@ type run struct {
 	fast   *fastbridge.Bridge
 	// trained says that SLOW-BRIDGE has run the command.
 	trained bool
+	load    func() (*metadata.Set, error) // what is known, once
 	known   *metadata.Set
 	sess    *session.Session
 	stats   Stats
@@ -221,6 +225,7 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	}
 	r := &run{Options: o, since: time.Now()}
 	o.Progress("opening " + o.Snapshot)
+	go o.Policies.Start()
 	snap, err := formats.Open(o.Snapshot, o.Open)
 	if err != nil {
 		return res, err
@@ -243,35 +248,25 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	if r.image.Agent != session.AgentVersion || errors.Is(err, os.ErrNotExist) {
 		return res, &OldImageError{ID: r.image.ID, Command: BuildCommand(r.kernel)}
 	}
-	k := policy.Kernel{Banner: r.kernel.Banner, Release: r.kernel.Release, Bits: r.image.Bits}
-	if r.policy, err = o.Policies.Policy(ctx, k); err != nil {
+	policyErr := make(chan error, 1)
+	preparing, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		k := policy.Kernel{Banner: r.kernel.Banner, Release: r.kernel.Release, Bits: r.image.Bits}
+		var err error
+		if r.policy, err = o.Policies.Policy(ctx, k); err != nil {
+			cancel()
+		}
+		policyErr <- err
+	}()
+	r.load = sync.OnceValues(r.metaData)
+	go r.load()
+	state, err := r.prepare(preparing)
+	r.stats.Times.Image = r.lap()
+	if err = cmp.Or(<-policyErr, err); err != nil {
 		return res, err
 	}
 	r.stats.Times.Policy = r.lap()
-	if r.table, err = r.symbols(); err != nil {
-		return res, err
-	}
-	if r.types, err = r.btf(); err != nil {
-		return res, err
-	}
-	place := Place(r.kernel, r.table)
-	if r.kernel.Form.Wide() {
-		// Physical addresses of the two machines have nothing in common.
-		ranges := snap.Ranges()
-		last := ranges[len(ranges)-1]
-		if r.above, err = image.Above(last.Base+last.Size, r.image.Memory); err != nil {
-			return res, fmt.Errorf("%s: %w", o.Snapshot, err)
-		}
-		place.MemoryAbove = r.above
-	}
-	if place.Modules, err = r.modules(snap); err != nil {
-		return res, err
-	}
-	state, err := r.image.State(ctx, place, o.Progress)
-	if err != nil {
-		return res, err
-	}
-	r.stats.Times.Image = r.lap()
 
 	o.Progress("restoring the trusted VM")
 	cfg := session.Config{
@@ -307,6 +302,9 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	if r.bridge != nil {
 		r.stats.Layout = r.bridge.Layout()
 	}
+	if r.known != nil {
+		err = errors.Join(err, r.known.Err())
+	}
 	if err == nil && r.bridge != nil {
 		r.stats.Redirection = r.sess.Machine().CPU().RedirectStats()
 		r.stats.Asked = r.bridge.Asked()
@@ -318,6 +316,28 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	}
 	res.Stats = r.stats
 	return res, err
+}
+
+// prepare reads what the image says about the kernel, and returns the path of its state for the snapshot.
+func (r *run) prepare(ctx context.Context) (state string, err error) {
+	if r.table, err = r.symbols(); err != nil {
+		return "", err
+	}
+	r.types = r.btf()
+	place := Place(r.kernel, r.table)
+	if r.kernel.Form.Wide() {
+		// Physical addresses of the two machines have nothing in common.
+		ranges := r.snap.Ranges()
+		last := ranges[len(ranges)-1]
+		if r.above, err = image.Above(last.Base+last.Size, r.image.Memory); err != nil {
+			return "", fmt.Errorf("%s: %w", r.Snapshot, err)
+		}
+		place.MemoryAbove = r.above
+	}
+	if place.Modules, err = r.modules(r.snap); err != nil {
+		return "", err
+	}
+	return r.image.State(ctx, place, r.Progress)
 }
 
 // key says what the Meta-Data is about.
@@ -380,26 +400,28 @@ func identity(path string) (string, error) {
 // connect lets the machine see the snapshot from here on.
 func (r *run) connect(ctx context.Context) error {
 	r.stats.Times.Run = r.lap()
-	err := r.load()
-	if err != nil {
+	var err error
+	if r.known, err = r.load(); err != nil {
 		return err
 	}
 	cfg := r.bridgeConfig(ctx)
 	cfg.Machine = r.sess.Machine()
 	r.bridge, err = slowbridge.New(cfg)
+	r.keepTypes()
 	r.stats.Times.Connect = r.lap()
 	return err
 }
 
-// load loads what is known.
-func (r *run) load() (err error) {
+// metaData loads what is known, which may be nothing.
+func (r *run) metaData() (*metadata.Set, error) {
 	if r.MetaData == nil {
-		return nil
+		return nil, nil
 	}
-	if r.known, err = r.MetaData.Load(r.key()); errors.Is(err, metadata.ErrNotFound) {
-		return nil
+	set, err := r.MetaData.LoadLazily(r.key())
+	if errors.Is(err, metadata.ErrNotFound) {
+		return nil, nil
 	}
-	return err
+	return set, err
 }
 
 // bridgeConfig is what both bridges need to know.
@@ -438,34 +460,45 @@ func (r *run) modules(s snapshots.Snapshot) ([]string, error) {
 // symbols returns the trusted kernel's symbols where it runs. Those of modules are left out: where they lie is up to the
 // run.
 func (r *run) symbols() (*symbols.Table, error) {
+	const name, version = "symbols", 1
+	var t symbols.Table
+	if b := r.image.Cached(name, version); b != nil && t.UnmarshalBinary(b) == nil {
+		return t.Shift(r.kernel.TextShift), nil
+	}
 	f, err := os.Open(r.image.KallsymsPath())
 	if err != nil {
 		return nil, fmt.Errorf("trusted image %s: %w", r.image.ID, err)
 	}
 	defer f.Close()
-	t, err := symbols.ParseProc(f)
+	all, err := symbols.ParseProc(f)
 	if err != nil {
 		return nil, fmt.Errorf("trusted image %s: %w", r.image.ID, err)
 	}
 	var own []symbols.Symbol
-	for s := range t.All {
+	for s := range all.All {
 		if s.Module == "" {
 			own = append(own, s)
 		}
 	}
-	return symbols.NewTable(own).Shift(r.kernel.TextShift), nil
+	t = *symbols.NewTable(own)
+	if b, err := t.MarshalBinary(); err == nil {
+		r.image.Keep(name, version, b)
+	}
+	return t.Shift(r.kernel.TextShift), nil
 }
 
+const typesCache, typesVersion = "types", 1
+
 // btf returns the trusted kernel's types.
-func (r *run) btf() (*slowbridge.Types, error) {
-	b, err := os.ReadFile(r.image.BTFPath())
-	if err == nil {
-		var t *slowbridge.Types
-		if t, err = slowbridge.NewTypes(b, r.image.Bits); err == nil {
-			return t, nil
-		}
+func (r *run) btf() *slowbridge.Types {
+	return slowbridge.NewTypes(r.image.Bits, r.image.Cached(typesCache, typesVersion), func() ([]byte, error) { return os.ReadFile(r.image.BTFPath()) })
+}
+
+// keepTypes saves the next run the work of finding out what this one did about types.
+func (r *run) keepTypes() {
+	if b, changed, err := r.types.Answers(); changed && err == nil {
+		r.image.Keep(typesCache, typesVersion, b)
 	}
-	return nil, fmt.Errorf("trusted image %s: %w", r.image.ID, err)
 }
 
 func (r *run) outcome(o machine.Outcome) (bool, error) {

@@ -39,6 +39,10 @@ func Encode(sets map[Key]*Set) ([]byte, error) {
 	for _, k := range slices.SortedFunc(maps.Keys(sets), compareKeys) {
 		m.Sets = append(m.Sets, toProto(k, sets[k]))
 	}
+	return seal(m)
+}
+
+func seal(m *metadatapb.MetaData) ([]byte, error) {
 	deterministic := proto.MarshalOptions{Deterministic: true}
 	body, err := deterministic.Marshal(m)
 	if err != nil {
@@ -48,8 +52,8 @@ func Encode(sets map[Key]*Set) ([]byte, error) {
 	return deterministic.Marshal(&metadatapb.Envelope{Format: format, SchemaVersion: SchemaVersion, Sha256: sum[:], Body: body})
 }
 
-// Decode is the inverse of Encode. Errors wrap ErrFormat or are a *SchemaError.
-func Decode(b []byte) (map[Key]*Set, error) {
+// open is the inverse of seal.
+func open(b []byte) (*metadatapb.MetaData, error) {
 	var e metadatapb.Envelope
 	if err := proto.Unmarshal(b, &e); err != nil || e.Format != format {
 		return nil, ErrFormat
@@ -63,6 +67,15 @@ func Decode(b []byte) (map[Key]*Set, error) {
 	var m metadatapb.MetaData
 	if err := proto.Unmarshal(e.Body, &m); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
+	}
+	return &m, nil
+}
+
+// Decode is the inverse of Encode. Errors wrap ErrFormat or are a *SchemaError.
+func Decode(b []byte) (map[Key]*Set, error) {
+	m, err := open(b)
+	if err != nil {
+		return nil, err
 	}
 	sets := map[Key]*Set{}
 	for _, p := range m.Sets {
@@ -82,6 +95,40 @@ func Decode(b []byte) (map[Key]*Set, error) {
 	return sets, nil
 }
 
+// head is what a Store has of a set beside its parts.
+type head struct {
+	trainings []Training
+	scopes    map[ScopeID]bool // see Set.Redirects
+}
+
+func encodeHead(k Key, s *Set) ([]byte, error) {
+	p := toProto(k, &Set{trainings: s.trainings})
+	for _, id := range s.Scopes() {
+		redirects, _ := s.Redirects(id)
+		p.Parts = append(p.Parts, &metadatapb.Part{Name: id.Name, Syscall: id.Syscall, Redirects: redirects})
+	}
+	return seal(&metadatapb.MetaData{Sets: []*metadatapb.Set{p}})
+}
+
+func decodeHead(b []byte, k Key) (*head, error) {
+	m, err := open(b)
+	if err != nil {
+		return nil, err
+	}
+	if len(m.Sets) != 1 || (Key{m.Sets[0].Banner, m.Sets[0].BtfHash, m.Sets[0].Policy}) != k {
+		return nil, fmt.Errorf("%w: another key's is stored under %s", ErrFormat, k)
+	}
+	s, err := fromProto(m.Sets[0])
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
+	}
+	h := &head{s.trainings, map[ScopeID]bool{}}
+	for _, p := range m.Sets[0].Parts {
+		h.scopes[ScopeID{p.Name, p.Syscall}] = p.Redirects
+	}
+	return h, nil
+}
+
 // encoder collects the tables of a set.
 type encoder struct {
 	strings map[string]uint32
@@ -98,16 +145,17 @@ type frameKey struct {
 func toProto(k Key, s *Set) *metadatapb.Set {
 	e := &encoder{map[string]uint32{}, map[frameKey]uint32{}, nil}
 	p := &metadatapb.Set{Banner: k.Banner, BtfHash: k.BTFHash, Policy: k.Policy, Strings: e.collect(s)}
-	for _, l := range slices.SortedFunc(maps.Keys(s.symbols), Location.compare) {
-		y := s.symbols[l]
+	for _, l := range slices.SortedFunc(maps.Keys(s.allSymbols()), Location.compare) {
+		y, _ := s.Symbol(l)
 		p.Symbols = append(p.Symbols, &metadatapb.Symbol{
 			Module: e.strings[l.Module], Offset: l.Offset, Function: e.strings[y.Function], FunctionOffset: y.Offset,
 		})
 	}
 	for _, id := range s.Scopes() {
 		scope := &metadatapb.Scope{Name: e.strings[id.Name], Syscall: e.strings[id.Syscall]}
-		for i := range s.scopes[id] {
-			scope.Sites = append(scope.Sites, e.site(&s.scopes[id][i]))
+		sites := s.Sites(id)
+		for i := range sites {
+			scope.Sites = append(scope.Sites, e.site(&sites[i]))
 		}
 		p.Scopes = append(p.Scopes, scope)
 	}
@@ -128,7 +176,7 @@ func toProto(k Key, s *Set) *metadatapb.Set {
 // collect numbers all strings of a set.
 func (e *encoder) collect(s *Set) []string {
 	add := func(text string) { e.strings[text] = 0 }
-	for l, y := range s.symbols {
+	for l, y := range s.allSymbols() {
 		add(l.Module)
 		add(y.Function)
 	}
@@ -138,9 +186,10 @@ func (e *encoder) collect(s *Set) []string {
 			add(id.Syscall)
 		}
 	}
-	for id, sites := range s.scopes {
+	for _, id := range s.Scopes() {
 		add(id.Name)
 		add(id.Syscall)
+		sites := s.Sites(id)
 		for i := range sites {
 			add(sites[i].Module)
 			for _, o := range sites[i].Operands {

@@ -32,7 +32,7 @@ func (c *Conflict) String() string {
 func (s *Set) Conflicts() []Conflict {
 	var out []Conflict
 	for _, id := range s.Scopes() {
-		sites := s.scopes[id]
+		sites := s.Sites(id)
 		for i := range sites {
 			out = append(out, siteConflicts(id, &sites[i])...)
 		}

@@ -2,52 +2,46 @@ package metadata
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync"
 
 	"github.com/hybridbridge/emu/core/policy"
 )
 
-// Index answers what is known about sites, in constant time. It is made from a Set, is never changed, and may be used by
+// Index answers what is known about sites. It is made from a Set, compiles what it is asked about, and may be used by
 // several goroutines.
 type Index struct {
-	scopes map[ScopeID]*ScopeIndex
+	set    *Set
+	mu     sync.Mutex
+	scopes map[ScopeID]*ScopeIndex // compiled so far
 }
 
 // ScopeIndex is the part of an Index that belongs to one scope.
 type ScopeIndex struct {
-	sites map[Location][]*Entry
+	sites   []Site // sorted
+	mu      sync.Mutex
+	entries map[int]*Entry // of those that were asked for, by number
 }
 
 // Entry is what is known about one site.
 type Entry struct {
 	Site *Site
 
-	once  sync.Once
+	once, treeOnce sync.Once
+
 	tree  *Tree
 	exact map[string]*Decision   // by path; nil where decisions conflict
 	plans map[string]policy.Plan // by path; missing where plans conflict
 }
 
-// NewIndex compiles a Set, which must not be changed afterwards.
-func NewIndex(s *Set) *Index {
-	x := &Index{map[ScopeID]*ScopeIndex{}}
-	for id, sites := range s.scopes {
-		si := &ScopeIndex{make(map[Location][]*Entry, len(sites))}
-		for i := range sites {
-			l := sites[i].Location
-			si.sites[l] = append(si.sites[l], &Entry{Site: &sites[i]})
-		}
-		x.scopes[id] = si
-	}
-	return x
-}
+// NewIndex is of a Set, which must not be changed afterwards.
+func NewIndex(s *Set) *Index { return &Index{set: s, scopes: map[ScopeID]*ScopeIndex{}} }
 
 // compile does what only some entries need.
 func (e *Entry) compile() {
 	contexts := e.Site.Contexts
 	e.exact = make(map[string]*Decision, len(contexts))
 	e.plans = make(map[string]policy.Plan, len(contexts))
-	e.tree, _ = NewTree(contexts)
 	for i := range contexts {
 		c := &contexts[i]
 		k := pathKey(c.Path)
@@ -64,7 +58,7 @@ func (e *Entry) compile() {
 
 // Tree is what tells the contexts apart; a leaf if they agree, nil if there are none.
 func (e *Entry) Tree() *Tree {
-	e.once.Do(e.compile)
+	e.treeOnce.Do(func() { e.tree, _ = NewTree(e.Site.Contexts) })
 	return e.tree
 }
 
@@ -80,7 +74,19 @@ func (e *Entry) Plan(path []Frame) (p policy.Plan, ok bool) {
 }
 
 // Scope returns the index of a scope, nil if nothing is known of it. A nil ScopeIndex knows no site.
-func (x *Index) Scope(id ScopeID) *ScopeIndex { return x.scopes[id] }
+func (x *Index) Scope(id ScopeID) *ScopeIndex {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	si, ok := x.scopes[id]
+	if ok {
+		return si
+	}
+	if sites := x.set.Sites(id); len(sites) > 0 {
+		si = &ScopeIndex{sites: sites, entries: map[int]*Entry{}}
+	}
+	x.scopes[id] = si
+	return si
+}
 
 // Site returns what is known about the instruction with these bytes at a location, nil if nothing is. The bytes are as they
 // are in this run, wherever the kernel lies.
@@ -88,10 +94,19 @@ func (s *ScopeIndex) Site(l Location, code []byte) *Entry {
 	if s == nil {
 		return nil
 	}
-	for _, e := range s.sites[l] {
-		if compareShapes(e.Site.Bytes, e.Site.fields, code, e.Site.fields) == 0 {
-			return e
+	i, _ := slices.BinarySearchFunc(s.sites, l, func(x Site, l Location) int { return x.Location.compare(l) })
+	for ; i < len(s.sites) && s.sites[i].Location == l; i++ {
+		if !s.sites[i].hasShape(code) {
+			continue
 		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		e := s.entries[i]
+		if e == nil {
+			e = &Entry{Site: &s.sites[i]}
+			s.entries[i] = e
+		}
+		return e
 	}
 	return nil
 }

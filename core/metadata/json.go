@@ -216,13 +216,14 @@ func toJSON(k Key, s *Set) jsonSet {
 	}
 	for _, id := range s.Scopes() {
 		scope := jsonScope{jsonScopeID(id), nil}
-		for i := range s.scopes[id] {
-			scope.Sites = append(scope.Sites, siteToJSON(s, &s.scopes[id][i]))
+		sites := s.Sites(id)
+		for i := range sites {
+			scope.Sites = append(scope.Sites, siteToJSON(s, &sites[i]))
 		}
 		j.Scopes = append(j.Scopes, scope)
 	}
-	for _, l := range slices.SortedFunc(maps.Keys(s.symbols), Location.compare) {
-		y := s.symbols[l]
+	for _, l := range slices.SortedFunc(maps.Keys(s.allSymbols()), Location.compare) {
+		y, _ := s.Symbol(l)
 		j.Symbols = append(j.Symbols, jsonSymbol{locationToJSON(l), y.Function, hexNumber(y.Offset)})
 	}
 	return j
@@ -233,7 +234,7 @@ func locationToJSON(l Location) jsonLocation { return jsonLocation{l.Module, hex
 func (l jsonLocation) location() Location { return Location{l.Module, uint64(l.Offset)} }
 
 func symbolName(s *Set, l Location) string {
-	if y, ok := s.symbols[l]; ok {
+	if y, ok := s.Symbol(l); ok {
 		return y.String()
 	}
 	return ""

@@ -9,7 +9,7 @@ import (
 )
 
 // SchemaVersion is the version of the stored form. Meta-Data of another version is not read.
-const SchemaVersion = 2
+const SchemaVersion = 3
 
 // Key says what Meta-Data is about. Meta-Data of one key must not be used under another.
 type Key struct {

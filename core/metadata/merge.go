@@ -15,16 +15,23 @@ import (
 func (s *Set) Merge(o *Set) []Conflict {
 	var conflicts []Conflict
 	for _, id := range o.Scopes() {
-		s.addSorted(id, o.scopes[id], func(a, b Site) Site {
+		known, learned := s.Sites(id), o.Sites(id)
+		if covers(known, learned, (*Site).compare, (*Site).covers) {
+			continue
+		}
+		s.setSites(id, mergeSorted(known, learned, (*Site).compare, func(a, b Site) Site {
+			if a.covers(&b) {
+				return a
+			}
 			joined := joinSites(a, b)
 			// With no more contexts than one of them had, there are no more conflicts either.
 			if len(joined.Contexts) > max(len(a.Contexts), len(b.Contexts)) {
 				conflicts = append(conflicts, newConflicts(id, &a, &b, &joined)...)
 			}
 			return joined
-		})
+		}))
 	}
-	for l, y := range o.symbols {
+	for l, y := range o.allSymbols() {
 		s.AddSymbol(l, y)
 	}
 	s.trainings = mergeSorted(s.trainings, o.trainings, (*Training).compare, joinTrainings)
@@ -90,14 +97,52 @@ func joinTrainings(a, b Training) Training {
 	return a
 }
 
+// covers reports whether joining t would change nothing.
+func (s *Site) covers(t *Site) bool {
+	if JoinCategories(s.Category, t.Category) != s.Category || bytes.Compare(s.Bytes, t.Bytes) < 0 || len(s.Operands) < len(t.Operands) {
+		return false
+	}
+	for i, o := range t.Operands {
+		if joinOperands(s.Operands[i], o) != s.Operands[i] {
+			return false
+		}
+	}
+	return covers(s.Contexts, t.Contexts, contextOrder, func(c, d *Context) bool { return d.Marks&^c.Marks == 0 })
+}
+
+// covers reports whether each of b is in a, covered by what is there. Both are sorted.
+func covers[T any](a, b []T, order func(a, b *T) int, one func(a, b *T) bool) bool {
+	i := 0
+	for j := range b {
+		for i < len(a) && order(&a[i], &b[j]) < 0 {
+			i++
+		}
+		if i == len(a) || order(&a[i], &b[j]) != 0 || !one(&a[i], &b[j]) {
+			return false
+		}
+	}
+	return true
+}
+
+// ordered reports whether a slice is sorted without equal elements.
+func ordered[T any](s []T, order func(a, b *T) int) bool {
+	for i := 1; i < len(s); i++ {
+		if order(&s[i-1], &s[i]) >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // normal returns the site with its contexts in order and their category in its own.
 func (s *Site) normal() Site {
 	n := *s
 	n.Bits = cmp.Or(s.Bits, 64)
-	n.fields = fields(s.Bytes, n.Bits)
-	n.Contexts = slices.Clone(s.Contexts)
-	slices.SortFunc(n.Contexts, compareContexts)
-	n.Contexts = unite(n.Contexts, contextOrder, joinContexts)
+	if !ordered(s.Contexts, contextOrder) {
+		n.Contexts = slices.Clone(s.Contexts)
+		slices.SortFunc(n.Contexts, compareContexts)
+		n.Contexts = unite(n.Contexts, contextOrder, joinContexts)
+	}
 	for i := range n.Contexts {
 		n.Category = JoinCategories(n.Category, n.Contexts[i].Category())
 	}

@@ -27,7 +27,10 @@ func (l Location) String() string {
 }
 
 func (l Location) compare(m Location) int {
-	return cmp.Or(cmp.Compare(l.Module, m.Module), cmp.Compare(l.Offset, m.Offset))
+	if l.Module != m.Module {
+		return cmp.Compare(l.Module, m.Module)
+	}
+	return cmp.Compare(l.Offset, m.Offset)
 }
 
 // Symbol is a location in terms of the function that holds it.
@@ -166,6 +169,11 @@ const (
 	allMarks = HookPassed<<1 - 1
 )
 
+// redirects reports whether something was the snapshot's, or may have to be.
+func (c *Context) redirects() bool {
+	return c.Marks&(Adjusted|NeedsSnapshot|HookTaken) != 0 || slices.Contains(c.Routes, policy.Snapshot)
+}
+
 var markNames = [...]string{"needs-local", "needs-snapshot", "adjusted", "hook-taken", "hook-passed"}
 
 func compareContexts(a, b Context) int {
@@ -240,12 +248,13 @@ type Site struct {
 	// Contexts are what was seen in which execution context. A site that has one category in all that a run saw needs
 	// not have all of them, but what is not here cannot be told apart when another run finds the other category.
 	Contexts []Context
-
-	fields uint16 // see function fields
 }
 
 func (s *Site) compare(t *Site) int {
-	return cmp.Or(s.Location.compare(t.Location), cmp.Compare(s.Bits, t.Bits), compareShapes(s.Bytes, s.fields, t.Bytes, t.fields))
+	if c := s.Location.compare(t.Location); c != 0 {
+		return c
+	}
+	return cmp.Or(cmp.Compare(s.Bits, t.Bits), compareShapes(s.Bytes, t.Bytes, s.Bits))
 }
 
 // Training is a run that contributed. It has no time of day: the same run gives the same Training.
@@ -265,6 +274,7 @@ type Set struct {
 	scopes    map[ScopeID][]Site // each sorted
 	symbols   map[Location]Symbol
 	trainings []Training // sorted
+	stored    stored     // what is not decoded yet
 }
 
 // Scopes returns what there are sites of, by system call and name.
@@ -273,23 +283,43 @@ func (s *Set) Scopes() []ScopeID {
 	for id := range s.scopes {
 		ids = append(ids, id)
 	}
+	for id := range s.stored.scopes {
+		ids = append(ids, id)
+	}
 	slices.SortFunc(ids, ScopeID.compare)
 	return ids
 }
 
 // Sites returns the sites of a scope by location. They are the Set's own and must not be changed.
-func (s *Set) Sites(id ScopeID) []Site { return s.scopes[id] }
+func (s *Set) Sites(id ScopeID) []Site {
+	if p := s.stored.scopes[id]; p != nil {
+		return p.decode().scopes[id]
+	}
+	return s.scopes[id]
+}
+
+// Redirects reports whether there are sites of a scope, and whether anything of them touches the snapshot or may have to.
+func (s *Set) Redirects(id ScopeID) (redirects, known bool) {
+	if p := s.stored.scopes[id]; p != nil {
+		return p.redirects, true
+	}
+	sites := s.scopes[id]
+	return slices.ContainsFunc(sites, func(s Site) bool {
+		return slices.ContainsFunc(s.Contexts, func(c Context) bool { return c.redirects() })
+	}), len(sites) > 0
+}
 
 // Filter returns the sites that keep accepts, with their symbols and all trainings.
 func (s *Set) Filter(keep func(ScopeID, *Site) bool) *Set {
 	out := &Set{scopes: map[ScopeID][]Site{}, trainings: s.trainings}
 	copySymbol := func(l Location) {
-		if y, ok := s.symbols[l]; ok {
+		if y, ok := s.Symbol(l); ok {
 			out.AddSymbol(l, y)
 		}
 	}
-	for id, sites := range s.scopes {
+	for _, id := range s.Scopes() {
 		var kept []Site
+		sites := s.Sites(id)
 		for i := range sites {
 			if !keep(id, &sites[i]) {
 				continue
@@ -314,13 +344,13 @@ func (s *Set) Trainings() []Training { return s.trainings }
 
 // Symbol returns the symbol at a location of a site or of a return address, if it was recorded.
 func (s *Set) Symbol(l Location) (Symbol, bool) {
-	y, ok := s.symbols[l]
+	y, ok := s.allSymbols()[l]
 	return y, ok
 }
 
 // Name is the symbol at a location, or else the location itself.
 func (s *Set) Name(l Location) string {
-	if y, ok := s.symbols[l]; ok {
+	if y, ok := s.Symbol(l); ok {
 		return y.String()
 	}
 	return l.String()
@@ -328,9 +358,10 @@ func (s *Set) Name(l Location) string {
 
 // AddSymbol records in which function a location is. If it is recorded otherwise already, the greater one stays.
 func (s *Set) AddSymbol(l Location, y Symbol) {
-	if old, ok := s.symbols[l]; ok && old.compare(y) >= 0 {
+	if old, ok := s.Symbol(l); ok && old.compare(y) >= 0 {
 		return
 	}
+	s.symbols, s.stored.symbols = s.allSymbols(), nil
 	if s.symbols == nil {
 		s.symbols = map[Location]Symbol{}
 	}
@@ -353,27 +384,33 @@ func (s *Set) Add(id ScopeID, sites ...Site) error {
 	}
 	normal := make([]Site, 0, len(sites))
 	for i := range sites {
-		if err := sites[i].check(); err != nil {
+		n := sites[i].normal()
+		if err := sites[i].check(&n); err != nil {
 			return fmt.Errorf("Meta-Data of %s: %s: %w", id, sites[i].Location, err)
 		}
-		normal = append(normal, sites[i].normal())
+		normal = append(normal, n)
 	}
-	slices.SortStableFunc(normal, func(a, b Site) int { return a.compare(&b) })
-	s.addSorted(id, unite(normal, (*Site).compare, joinSites), joinSites)
+	if !ordered(normal, (*Site).compare) {
+		slices.SortStableFunc(normal, func(a, b Site) int { return a.compare(&b) })
+		normal = unite(normal, (*Site).compare, joinSites)
+	}
+	s.setSites(id, mergeSorted(s.Sites(id), normal, (*Site).compare, joinSites))
 	return nil
 }
 
-func (s *Set) addSorted(id ScopeID, sites []Site, join func(a, b Site) Site) {
+func (s *Set) setSites(id ScopeID, sites []Site) {
 	if s.scopes == nil {
 		s.scopes = map[ScopeID][]Site{}
 	}
-	s.scopes[id] = mergeSorted(s.scopes[id], sites, (*Site).compare, join)
+	s.scopes[id] = sites
+	delete(s.stored.scopes, id)
 }
 
 // maxDepth is the size of the largest kernel stack that is believed, in bytes.
 const maxDepth = 1 << 20
 
-func (s *Site) check() error {
+// check says what is wrong with a site whose normal form is n.
+func (s *Site) check(n *Site) error {
 	switch {
 	case len(s.Bytes) == 0 || len(s.Bytes) > 15:
 		return fmt.Errorf("the instruction has %d bytes, but an instruction has 1 to 15", len(s.Bytes))
@@ -382,7 +419,7 @@ func (s *Site) check() error {
 	case s.Category > policy.Neutral:
 		return fmt.Errorf("category %d is not one of the six", s.Category)
 	}
-	if n := s.normal(); s.Category != policy.Unknown && n.Category != s.Category {
+	if s.Category != policy.Unknown && n.Category != s.Category {
 		return fmt.Errorf("its category is %s, but by its contexts it is at least %s", s.Category, n.Category)
 	}
 	for i := range s.Contexts {
@@ -393,9 +430,11 @@ func (s *Site) check() error {
 		if n := len(c.Plan.Routes); n > len(s.Operands) {
 			return fmt.Errorf("the plan of context %d has %d routes, but there are %d operands", i, n, len(s.Operands))
 		}
-		for _, r := range slices.Concat(c.Routes, c.Plan.Routes) {
-			if r > policy.Snapshot {
-				return fmt.Errorf("context %d has route %d, which is neither local nor snapshot", i, r)
+		for _, routes := range [...][]policy.Route{c.Routes, c.Plan.Routes} {
+			for _, r := range routes {
+				if r > policy.Snapshot {
+					return fmt.Errorf("context %d has route %d, which is neither local nor snapshot", i, r)
+				}
 			}
 		}
 		if c.Plan.Writes > policy.Refuse {

@@ -49,9 +49,16 @@ func fields(code []byte, bits uint8) (mask uint16) {
 }
 
 // compareShapes orders instructions by their bytes outside fields.
-func compareShapes(a []byte, maskA uint16, b []byte, maskB uint16) int {
-	if c := cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(maskA, maskB)); c != 0 {
-		return c
+func compareShapes(a, b []byte, bits uint8) int {
+	if bytes.Equal(a, b) {
+		return 0
+	}
+	if len(a) != len(b) {
+		return cmp.Compare(len(a), len(b))
+	}
+	maskA, maskB := fields(a, bits), fields(b, bits)
+	if maskA != maskB {
+		return cmp.Compare(maskA, maskB)
 	}
 	for i := range a {
 		if maskA&(1<<i) == 0 && a[i] != b[i] {
@@ -59,4 +66,18 @@ func compareShapes(a []byte, maskA uint16, b []byte, maskB uint16) int {
 		}
 	}
 	return 0
+}
+
+// hasShape reports whether an instruction has the site's bytes outside the site's fields.
+func (s *Site) hasShape(code []byte) bool {
+	if bytes.Equal(s.Bytes, code) || len(s.Bytes) != len(code) {
+		return len(s.Bytes) == len(code)
+	}
+	mask := fields(s.Bytes, s.Bits)
+	for i := range code {
+		if mask&(1<<i) == 0 && code[i] != s.Bytes[i] {
+			return false
+		}
+	}
+	return true
 }

@@ -1,6 +1,8 @@
 package metadata
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -45,8 +47,13 @@ func DefaultPath() (string, error) {
 	return filepath.Join(data, "emu", "metadata.db"), nil
 }
 
-// bucket holds one Envelope for each encoded Key.
+// bucket holds a bucket for each encoded Key. That has Envelopes: the head, with trainings and a list of scopes, the symbols,
+// and one for each scope, so that a run reads and changes only the scopes that it comes to.
 var bucket = []byte("metadata")
+
+var headName, symbolsName = []byte("head"), []byte("symbols")
+
+func scopeName(id ScopeID) []byte { return fmt.Appendf(nil, "scope %q %q", id.Syscall, id.Name) }
 
 // Keys returns the keys, in order. A file that does not exist has none.
 func (s *Store) Keys() (keys []Key, err error) {
@@ -62,9 +69,21 @@ func (s *Store) Keys() (keys []Key, err error) {
 }
 
 // Load returns what is known under a key. If that is nothing, the error wraps ErrNotFound.
-func (s *Store) Load(key Key) (set *Set, err error) {
+func (s *Store) Load(key Key) (*Set, error) {
+	set, err := s.LoadLazily(key)
+	if err != nil {
+		return nil, err
+	}
+	if err := set.complete(); err != nil {
+		return nil, s.damaged(err)
+	}
+	return set, nil
+}
+
+// LoadLazily is Load for one who needs few scopes: each is decoded when it is asked for, and Err says then whether it was damaged.
+func (s *Store) LoadLazily(key Key) (set *Set, err error) {
 	err = s.view(func(b *bbolt.Bucket) error {
-		set, err = get(b, key)
+		set, err = get(b, key, bytes.Clone)
 		return err
 	})
 	if err == nil && set == nil {
@@ -73,21 +92,65 @@ func (s *Store) Load(key Key) (set *Set, err error) {
 	return set, err
 }
 
-// get returns nil if the key is not there. What it returns does not refer to the file's memory.
-func get(b *bbolt.Bucket, key Key) (*Set, error) {
-	v := b.Get([]byte(key.encode()))
-	if v == nil {
+// get returns nil if the key is not there. take is what to do with the file's memory before it is kept.
+func get(b *bbolt.Bucket, key Key, take func([]byte) []byte) (*Set, error) {
+	if old := b.Get([]byte(key.encode())); old != nil {
+		_, err := Decode(old) // all of it was one Envelope up to schema version 2
+		return nil, cmp.Or(err, ErrFormat)
+	}
+	if b = b.Bucket([]byte(key.encode())); b == nil {
 		return nil, nil
 	}
-	sets, err := Decode(v)
+	failed := &failure{}
+	missing := false
+	read := func(name []byte, redirects bool) *part {
+		v := b.Get(name)
+		missing = missing || v == nil
+		return &part{code: take(v), key: key, redirects: redirects, failed: failed}
+	}
+	set := &Set{stored: stored{map[ScopeID]*part{}, read(symbolsName, false), failed}}
+	head, err := decodeHead(b.Get(headName), key)
 	if err != nil {
 		return nil, err
 	}
-	set := sets[key]
-	if set == nil {
-		return nil, fmt.Errorf("%w: another key's is stored under %s", ErrFormat, key)
+	set.trainings = head.trainings
+	for id, redirects := range head.scopes {
+		set.stored.scopes[id] = read(scopeName(id), redirects)
+	}
+	if missing {
+		return nil, fmt.Errorf("%w: parts of %s are missing", ErrFormat, key)
 	}
 	return set, nil
+}
+
+// put writes what was decoded of a set, which is all that can have changed.
+func put(b *bbolt.Bucket, key Key, set *Set) error {
+	b, err := b.CreateBucketIfNotExists([]byte(key.encode()))
+	if err != nil {
+		return err
+	}
+	write := func(name []byte, part *Set) error {
+		v, err := Encode(map[Key]*Set{key: part})
+		if err != nil {
+			return err
+		}
+		return b.Put(name, v)
+	}
+	for id, sites := range set.scopes {
+		if err := write(scopeName(id), &Set{scopes: map[ScopeID][]Site{id: sites}}); err != nil {
+			return err
+		}
+	}
+	if set.stored.symbols == nil {
+		if err := write(symbolsName, &Set{symbols: set.symbols}); err != nil {
+			return err
+		}
+	}
+	v, err := encodeHead(key, set)
+	if err != nil {
+		return err
+	}
+	return b.Put(headName, v)
 }
 
 // Merge adds what a run learned to what is known under a key, in one step, and returns the conflicts that this made.
@@ -109,7 +172,7 @@ func (s *Store) MergeAll(sets map[Key]*Set) (conflicts map[Key][]Conflict, err e
 	err = s.update(func(b *bbolt.Bucket) error {
 		conflicts = map[Key][]Conflict{}
 		for key, set := range sets {
-			known, err := get(b, key)
+			known, err := get(b, key, func(v []byte) []byte { return v })
 			if err != nil {
 				return err
 			}
@@ -119,11 +182,10 @@ func (s *Store) MergeAll(sets map[Key]*Set) (conflicts map[Key][]Conflict, err e
 			if c := known.Merge(set); len(c) > 0 {
 				conflicts[key] = c
 			}
-			v, err := Encode(map[Key]*Set{key: known})
-			if err != nil {
+			if err := errors.Join(set.Err(), known.Err()); err != nil {
 				return err
 			}
-			if err := b.Put([]byte(key.encode()), v); err != nil {
+			if err := put(b, key, known); err != nil {
 				return err
 			}
 		}
@@ -140,15 +202,26 @@ func (s *Store) Remove(keys ...Key) error {
 	}
 	return s.update(func(b *bbolt.Bucket) error {
 		for _, k := range keys {
-			if b.Get([]byte(k.encode())) == nil {
-				return fmt.Errorf("%w for %s", ErrNotFound, k)
+			name := []byte(k.encode())
+			var err error
+			switch {
+			case b.Bucket(name) != nil:
+				err = b.DeleteBucket(name)
+			case b.Get(name) != nil:
+				err = b.Delete(name)
+			default:
+				err = fmt.Errorf("%w for %s", ErrNotFound, k)
 			}
-			if err := b.Delete([]byte(k.encode())); err != nil {
+			if err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+func (s *Store) damaged(err error) error {
+	return fmt.Errorf("%s: %w; restore it from an export, or remove it and train again", s.Path, err)
 }
 
 // view runs f on the file, which may be open for reading elsewhere too; it does not run f if there is no file.
@@ -184,7 +257,7 @@ func (s *Store) with(readOnly bool, f func(*bbolt.DB) error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("%s: %w (%v); restore it from an export, or remove it and train again", s.Path, ErrFormat, r)
+			err = s.damaged(fmt.Errorf("%w (%v)", ErrFormat, r))
 		}
 	}()
 	timeout := s.Timeout

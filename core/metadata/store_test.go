@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -236,12 +238,14 @@ func TestBusyStoreNamesItsHolder(t *testing.T) {
 func corrupt(t *testing.T, change func(b []byte) []byte) *metadata.Store {
 	t.Helper()
 	s := newStore(t)
-	set, err := numbered(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Merge(testKey, set, training); err != nil {
-		t.Fatal(err)
+	for n := range uint64(20) {
+		set, err := numbered(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Merge(testKey, set, training); err != nil {
+			t.Fatal(err)
+		}
 	}
 	b, err := os.ReadFile(s.Path)
 	if err != nil {
@@ -272,7 +276,11 @@ func TestDamagedStores(t *testing.T) {
 			if _, err := s.Load(testKey); !errors.Is(err, metadata.ErrFormat) || !strings.Contains(err.Error(), s.Path) {
 				t.Error("load:", err)
 			}
-			if _, err := s.Merge(testKey, &metadata.Set{}, training); !errors.Is(err, metadata.ErrFormat) {
+			set, err := numbered(1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Merge(testKey, set, training); !errors.Is(err, metadata.ErrFormat) {
 				t.Error("merge:", err)
 			}
 		})
@@ -356,5 +364,55 @@ func TestDefaultPath(t *testing.T) {
 	t.Setenv("HOME", "/home/user")
 	if p, err := metadata.DefaultPath(); p != "/home/user/.local/share/emu/metadata.db" || err != nil {
 		t.Error(p, err)
+	}
+}
+
+// What is loaded lazily is what is loaded; scopes that are damaged are missing, and an error, when they are asked for.
+func TestLoadLazily(t *testing.T) {
+	s := newStore(t)
+	set, err := numbered(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := metadata.ScopeID{Name: "other", Syscall: "getpid"}
+	if err := set.Add(other, site(policy.Redirectable, from(policy.Snapshot, 0x10))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Merge(testKey, set, training); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := s.Load(testKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lazy, err := s.LoadLazily(testKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []metadata.ScopeID{other, scope, {Syscall: "none"}} {
+		redirects, known := lazy.Redirects(id)
+		wantRedirects, wantKnown := whole.Redirects(id)
+		if redirects != wantRedirects || known != wantKnown || known != (len(whole.Sites(id)) > 0) {
+			t.Errorf("%s: %v %v, want %v %v", id, redirects, known, wantRedirects, wantKnown)
+		}
+	}
+	if !slices.Equal(lazy.Scopes(), whole.Scopes()) || !reflect.DeepEqual(lazy.Trainings(), whole.Trainings()) {
+		t.Errorf("%v, want %v", lazy.Scopes(), whole.Scopes())
+	}
+	if !bytes.Equal(encode(t, lazy), encode(t, whole)) || lazy.Err() != nil {
+		t.Error("not the same", lazy.Err())
+	}
+	b, err := os.ReadFile(s.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.Path, bytes.ReplaceAll(b, []byte("[rax]"), []byte("[rbx]")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if lazy, err = s.LoadLazily(testKey); err != nil || lazy.Err() != nil {
+		t.Fatal(err, lazy.Err())
+	}
+	if sites := lazy.Sites(other); sites != nil || !errors.Is(lazy.Err(), metadata.ErrFormat) {
+		t.Errorf("%v, %v", sites, lazy.Err())
 	}
 }

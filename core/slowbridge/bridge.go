@@ -78,7 +78,6 @@ type Bridge struct {
 	space   *space
 	kernel  *linux.Kernel
 	symbols *symbols.Table
-	names   *names
 	types   *Types
 	policy  policy.Policy
 	plans   func([]policy.Site) ([]policy.Plan, error)
@@ -108,6 +107,7 @@ type Bridge struct {
 	failed      error // of the handlers
 	moduleBases map[string]uint64
 	locations   map[uint64]metadata.Location // of return addresses
+	texts       map[uint64]disassembled
 }
 
 // sinceTick is how far the frozen clock is past the kernel's last look at it, in its own counts: less than a millisecond on
@@ -135,7 +135,7 @@ func Resolve(cfg Config) (*Bridge, error) {
 		machine: cfg.Machine, guest: cfg.Guest, above: cfg.Above, mem: cfg.Memory, kernel: cfg.Kernel, symbols: cfg.Symbols, types: cfg.Types,
 		policy: cfg.Policy,
 		plans:  cfg.Plans, trace: cfg.Trace, scopes: map[scopeKey]cpu.Scope{}, entries: map[uint64]bool{}, deaths: map[uint64]string{},
-		planned: map[string]policy.Plan{}, categories: map[siteKey]policy.Category{}, moduleBases: map[string]uint64{}, locations: map[uint64]metadata.Location{},
+		planned: map[string]policy.Plan{}, categories: map[siteKey]policy.Category{}, moduleBases: map[string]uint64{}, locations: map[uint64]metadata.Location{}, texts: map[uint64]disassembled{},
 	}
 	known := cfg.Known
 	if known == nil {
@@ -149,7 +149,6 @@ func Resolve(cfg Config) (*Bridge, error) {
 	if err := b.readModules(); err != nil {
 		return nil, err
 	}
-	b.names = newNames(b.symbols)
 	if err := errors.Join(b.findText(), b.readCalls(), b.findFields(), b.makeSubstitutes(&cfg.Policy)); err != nil {
 		return nil, err
 	}
@@ -187,7 +186,7 @@ func (b *Bridge) attach() error {
 	}
 	c.EnableRedirection(r)
 	for _, f := range entryFunctions {
-		for _, s := range b.names.byName[f] {
+		for _, s := range b.find(f) {
 			b.entries[s.Address] = true
 			c.AddBreakpoint(s.Address)
 		}

@@ -28,7 +28,7 @@ func (b *Bridge) findConstants() {
 		return true
 	}
 	var functions []cpu.Range
-	for _, s := range b.names.find("__start_runtime_ptr_*") {
+	for _, s := range b.find("__start_runtime_ptr_*") {
 		name := strings.TrimPrefix(s.Name, "__start_runtime_ptr_")
 		local, other, ok := b.bothValues(name, 8)
 		if !ok {
@@ -46,12 +46,12 @@ func (b *Bridge) findConstants() {
 			}
 			if i += n; text[i-2]&^1 == 0x48 && text[i-1]&^7 == 0xb8 && place(name, i, 2, other, 8) { // REX.W MOV r64, imm64
 				if s, off, ok := b.symbols.Lookup(b.code.Lo + uint64(i)); ok {
-					functions = append(functions, cpu.Range{Lo: s.Address, Hi: s.Address + max(off, b.names.size(s.Address))})
+					functions = append(functions, cpu.Range{Lo: s.Address, Hi: s.Address + max(off, b.size(s.Address))})
 				}
 			}
 		}
 	}
-	for _, s := range b.names.find("__start_runtime_shift_*") {
+	for _, s := range b.find("__start_runtime_shift_*") {
 		name := strings.TrimPrefix(s.Name, "__start_runtime_shift_")
 		local, other, ok := b.bothValues(name, 1)
 		if !ok || local == other {

@@ -224,12 +224,12 @@ func (b *Bridge) readModules() error {
 	if err != nil {
 		return fmt.Errorf("the trusted VM: %w", err)
 	}
-	all := slices.Collect(b.symbols.All)
+	var all []symbols.Symbol
 	for i := range trusted {
 		b.modules.trusted[trusted[i].name] = &trusted[i]
 		all = append(all, trusted[i].symbols...)
 	}
-	b.symbols = symbols.NewTable(all)
+	b.symbols = b.symbols.With(all)
 	return nil
 }
 

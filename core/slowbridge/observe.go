@@ -1,6 +1,7 @@
 package slowbridge
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -63,8 +64,8 @@ func (b *Bridge) moduleBase(name string) uint64 {
 		return base
 	}
 	base := ^uint64(0)
-	for s := range b.symbols.All {
-		if s.Module == name {
+	if m := b.modules.trusted[name]; m != nil {
+		for _, s := range m.symbols {
 			base = min(base, s.Address)
 		}
 	}
@@ -87,7 +88,7 @@ func (b *Bridge) operands(rip uint64, in *isa.Inst, code []byte, seen [2]cpu.Rea
 	if seen[0]|seen[1] == 0 {
 		return nil, nil
 	}
-	text, _ := disasm.Instruction(code, rip, disasm.Options{Bits: b.bits(), Syntax: disasm.Intel})
+	text := b.disassemble(rip, code)
 	for i, s := range seen {
 		if s == 0 {
 			continue
@@ -122,6 +123,23 @@ func (b *Bridge) operands(rip uint64, in *isa.Inst, code []byte, seen [2]cpu.Rea
 		ops, index = append(ops, o), append(index, i)
 	}
 	return ops, index
+}
+
+// disassemble disassembles an instruction without symbols.
+func (b *Bridge) disassemble(rip uint64, code []byte) string {
+	t := b.texts[rip]
+	if !bytes.Equal(t.code, code) {
+		t.code = code
+		t.text, _ = disasm.Instruction(code, rip, disasm.Options{Bits: b.bits(), Syntax: disasm.Intel})
+		b.texts[rip] = t
+	}
+	return t.text
+}
+
+// disassembled is an instruction and its disassembly.
+type disassembled struct {
+	code []byte
+	text string
 }
 
 // bracket cuts the operand in brackets that ends in end out of a disassembly, with its segment.
@@ -159,6 +177,8 @@ func (b *Bridge) MetaData() (*metadata.Set, error) {
 	ids := b.scopeIDs
 	set := new(metadata.Set)
 	byScope := make([]map[uint64]*metadata.Site, len(ids))
+	var context *cpu.Frame
+	var path []metadata.Frame
 	for o := range b.machine.CPU().Observations {
 		sites := byScope[o.Scope]
 		if sites == nil {
@@ -171,7 +191,13 @@ func (b *Bridge) MetaData() (*metadata.Set, error) {
 			site = &metadata.Site{Location: b.location(o.RIP), Bytes: code, Bits: uint8(b.bits()), Category: policy.Neutral}
 			sites[o.RIP] = site
 		}
-		b.observe(site, o)
+		// What was seen in one context follows each other.
+		if len(o.Context) == 0 {
+			context, path = nil, nil
+		} else if context != &o.Context[0] {
+			context, path = &o.Context[0], b.frames(o.Context)
+		}
+		b.observe(site, o, path)
 	}
 	for i, sites := range byScope {
 		rips := make([]uint64, 0, len(sites))
@@ -200,8 +226,8 @@ func (b *Bridge) addSymbol(set *metadata.Set, addr uint64, loc metadata.Location
 	}
 }
 
-// observe adds what was seen in one context to a site.
-func (b *Bridge) observe(site *metadata.Site, o *cpu.Observation) {
+// observe adds what was seen in one context, whose path is that of o, to a site.
+func (b *Bridge) observe(site *metadata.Site, o *cpu.Observation, path []metadata.Frame) {
 	if o.Operands[0]|o.Operands[1] == 0 && o.Marks == 0 {
 		return
 	}
@@ -222,8 +248,10 @@ func (b *Bridge) observe(site *metadata.Site, o *cpu.Observation) {
 	for i := range merged {
 		site.Operands[i].Seen |= merged[i].Seen
 	}
-	path := b.frames(o.Context)
-	plan := b.planned[planKey(o.Scope, o.RIP, o.Context)]
+	var plan policy.Plan
+	if len(b.planned) > 0 {
+		plan = b.planned[planKey(o.Scope, o.RIP, o.Context)]
+	}
 	// An operand can have had both routes in one context: then there are two decisions, which Meta-Data calls a conflict.
 	choices := [][]policy.Route{nil}
 	for _, i := range index {

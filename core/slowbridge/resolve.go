@@ -14,51 +14,30 @@ import (
 	"github.com/hybridbridge/emu/cpu"
 )
 
-// names finds the kernel's symbols for the policy's names.
-type names struct {
-	byName map[string][]symbols.Symbol
-	sorted []symbols.Symbol // by address, places only
-	all    []string         // sorted names
-}
-
-func newNames(t *symbols.Table) *names {
-	n := &names{byName: map[string][]symbols.Symbol{}}
-	for s := range t.All {
-		n.byName[s.Name] = append(n.byName[s.Name], s)
-		// The compiler's own versions of a function stand for it.
-		if base, _, ok := strings.Cut(s.Name, "."); ok && base != "" && !strings.HasSuffix(s.Name, ".cold") {
-			n.byName[base] = append(n.byName[base], s)
-		}
-		if s.Type != 'a' && s.Type != 'A' {
-			n.sorted = append(n.sorted, s)
-		}
-	}
-	slices.SortStableFunc(n.sorted, func(a, b symbols.Symbol) int { return cmp.Compare(a.Address, b.Address) })
-	n.all = slices.Sorted(maps.Keys(n.byName))
-	return n
-}
-
-// find returns the symbols that a name of the policy stands for.
-func (n *names) find(name string) []symbols.Symbol {
-	prefix, ok := strings.CutSuffix(name, "*")
-	if !ok {
-		return n.byName[name]
+// find returns the kernel's symbols that a name of the policy stands for. The compiler's own versions of a function stand for it.
+func (b *Bridge) find(name string) []symbols.Symbol {
+	if prefix, ok := strings.CutSuffix(name, "*"); ok {
+		return slices.Collect(b.symbols.Prefixed(prefix))
 	}
 	var out []symbols.Symbol
-	i, _ := slices.BinarySearch(n.all, prefix)
-	for ; i < len(n.all) && strings.HasPrefix(n.all[i], prefix); i++ {
-		out = append(out, n.byName[n.all[i]]...)
+	for s := range b.symbols.Prefixed(name) {
+		switch rest := s.Name[len(name):]; {
+		case rest == "", rest[0] == '.' && !strings.Contains(name, ".") && !strings.HasSuffix(rest, ".cold"):
+			out = append(out, s)
+		case rest[0] > '.':
+			return out
+		}
 	}
 	return out
 }
 
 // size returns how many bytes there are up to the next symbol.
-func (n *names) size(addr uint64) uint64 {
-	i, _ := slices.BinarySearchFunc(n.sorted, addr+1, func(s symbols.Symbol, a uint64) int { return cmp.Compare(s.Address, a) })
-	if i == len(n.sorted) {
+func (b *Bridge) size(addr uint64) uint64 {
+	next, ok := b.symbols.Next(addr)
+	if !ok {
 		return 4096
 	}
-	return n.sorted[i].Address - addr
+	return next - addr
 }
 
 // isCode reports whether a symbol is a function.
@@ -68,7 +47,7 @@ func isCode(s symbols.Symbol) bool { return strings.ContainsRune("tTwW", rune(s.
 func (b *Bridge) hooks(p *policy.Policy) map[uint64]cpu.Hook {
 	h := map[uint64]cpu.Hook{}
 	add := func(name string, hook cpu.Hook) {
-		for _, s := range b.names.find(name) {
+		for _, s := range b.find(name) {
 			if isCode(s) {
 				h[s.Address] = hook
 			}
@@ -95,7 +74,7 @@ func (b *Bridge) scope(id int, s *policy.Scope) cpu.Scope {
 	c := cpu.Scope{ID: id, Immediates: map[uint64]uint64{}}
 	for _, root := range s.Roots {
 		maps.Copy(c.Immediates, b.constants[root.Symbol])
-		for _, sym := range b.names.find(root.Symbol) {
+		for _, sym := range b.find(root.Symbol) {
 			if isCode(sym) || sym.Module != "" {
 				continue
 			}
@@ -108,7 +87,7 @@ func (b *Bridge) scope(id int, s *policy.Scope) cpu.Scope {
 				if perCPU && b.types.word == 8 {
 					size = b.perCPUSize(sym.Address)
 				} else {
-					size = b.names.size(sym.Address)
+					size = b.size(sym.Address)
 				}
 				size -= min(size, root.Offset)
 			}
@@ -158,13 +137,13 @@ func (b *Bridge) evaluate(f policy.Field) (uint64, error) {
 	}
 	at := sym.Address
 	for _, st := range e.steps {
-		if st.deref {
+		if st.Follow {
 			from := at
 			if at, ok = b.word(from); !ok {
 				return 0, fmt.Errorf("%q leads to %#x, which is not mapped in the snapshot", f, from)
 			}
 		}
-		at += st.off
+		at += st.Offset
 	}
 	v, ok := reader(b.space.read).number(at, e.size)
 	if !ok {
@@ -210,9 +189,9 @@ func (b *Bridge) makeSubstitutes(p *policy.Policy) error {
 func (b *Bridge) ranges(functions []string) []cpu.Range {
 	var code []cpu.Range
 	for _, f := range functions {
-		for _, sym := range b.names.find(f) {
+		for _, sym := range b.find(f) {
 			if isCode(sym) {
-				code = append(code, cpu.Range{Lo: sym.Address, Hi: sym.Address + b.names.size(sym.Address)})
+				code = append(code, cpu.Range{Lo: sym.Address, Hi: sym.Address + b.size(sym.Address)})
 			}
 		}
 	}
@@ -238,5 +217,5 @@ func (b *Bridge) local(field policy.Field) (*symbols.Symbol, uint64, error) {
 	if !ok {
 		return nil, 0, nil
 	}
-	return &s, e.steps[0].off, nil
+	return &s, e.steps[0].Offset, nil
 }

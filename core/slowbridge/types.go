@@ -2,6 +2,8 @@ package slowbridge
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -9,19 +11,73 @@ import (
 	"github.com/cilium/ebpf/btf"
 )
 
-// Types is what the trusted kernel says about its structures.
+// Types is what the trusted kernel says about its structures. It belongs to one goroutine.
 type Types struct {
-	spec *btf.Spec
-	word uint64 // bytes of a pointer
+	load    func() ([]byte, error)
+	spec    *btf.Spec // nil until it is needed
+	word    uint64    // bytes of a pointer
+	answers map[string]answer
+	changed bool
 }
 
-// NewTypes reads the .BTF section of a kernel of 32 or 64 bits.
-func NewTypes(b []byte, bits int) (*Types, error) {
-	spec, err := btf.LoadSpecFromReader(bytes.NewReader(b))
-	if err != nil {
-		return nil, fmt.Errorf("the trusted kernel's BTF: %w", err)
+// answer is what is known about a policy's field, or about "structure member".
+type answer struct {
+	Symbol string `json:"symbol,omitempty"`
+	Steps  []step `json:"steps,omitempty"`
+	Error  string `json:"error,omitempty"`
+	Size   uint64 `json:"size,omitempty"` // bytes of the value
+}
+
+// NewTypes is of a kernel of 32 or 64 bits. Reading a .BTF section takes long, so load is called for it only if there is a question
+// that answers, which may be nil, do not answer: Answers of a Types of the same kernel.
+func NewTypes(bits int, answers []byte, load func() ([]byte, error)) *Types {
+	t := &Types{load: load, word: uint64(bits) / 8}
+	if json.Unmarshal(answers, &t.answers) != nil || t.answers == nil {
+		t.answers = map[string]answer{}
 	}
-	return &Types{spec: spec, word: uint64(bits) / 8}, nil
+	return t
+}
+
+// Answers returns what was asked so far. changed says that it is more than NewTypes was given.
+func (t *Types) Answers() (answers []byte, changed bool, err error) {
+	answers, err = json.Marshal(t.answers)
+	return answers, t.changed, err
+}
+
+// read reads the .BTF section unless it has been read.
+func (t *Types) read() error {
+	if t.spec != nil {
+		return nil
+	}
+	b, err := t.load()
+	if err == nil {
+		t.spec, err = btf.LoadSpecFromReader(bytes.NewReader(b))
+	}
+	if err != nil {
+		return fmt.Errorf("the trusted kernel's BTF: %w", err)
+	}
+	return nil
+}
+
+// ask returns the answer to a question, which find finds out if it is new.
+func (t *Types) ask(question string, find func() (*expression, error)) (*expression, error) {
+	a, ok := t.answers[question]
+	if !ok {
+		if err := t.read(); err != nil {
+			return nil, err
+		}
+		e, err := find()
+		if err != nil {
+			a.Error = err.Error()
+		} else {
+			a.Symbol, a.Steps, a.Size = e.symbol, e.steps, e.size
+		}
+		t.answers[question], t.changed = a, true
+	}
+	if a.Error != "" {
+		return nil, errors.New(a.Error)
+	}
+	return &expression{a.Symbol, a.Steps, a.Size}, nil
 }
 
 // member is a member of a structure.
@@ -32,6 +88,9 @@ type member struct {
 
 // structure finds a structure or union by name.
 func (t *Types) structure(name string) (btf.Type, error) {
+	if err := t.read(); err != nil {
+		return nil, err
+	}
 	found, err := t.spec.AnyTypesByName(name)
 	if err != nil {
 		return nil, fmt.Errorf("type %s: %w", name, err)
@@ -75,20 +134,26 @@ func find(t btf.Type, name string) (member, bool) {
 
 // offset returns the offset of a member of a named structure; path has dots between nested names.
 func (t *Types) offset(structure, path string) (uint64, error) {
-	typ, err := t.structure(structure)
+	e, err := t.ask(structure+" "+path, func() (*expression, error) {
+		typ, err := t.structure(structure)
+		if err != nil {
+			return nil, err
+		}
+		off := uint64(0)
+		for _, name := range strings.Split(path, ".") {
+			m, ok := find(typ, name)
+			if !ok {
+				return nil, fmt.Errorf("struct %s has no member %s", structure, path)
+			}
+			off += m.offset
+			typ = m.typ
+		}
+		return &expression{steps: []step{{Offset: off}}}, nil
+	})
 	if err != nil {
 		return 0, err
 	}
-	off := uint64(0)
-	for _, name := range strings.Split(path, ".") {
-		m, ok := find(typ, name)
-		if !ok {
-			return 0, fmt.Errorf("struct %s has no member %s", structure, path)
-		}
-		off += m.offset
-		typ = m.typ
-	}
-	return off, nil
+	return e.steps[0].Offset, nil
 }
 
 // expression is a parsed policy.Field: SYMBOL[+OFFSET]:TYPE followed by .member and ->member.
@@ -99,12 +164,16 @@ type expression struct {
 }
 
 type step struct {
-	deref bool // the pointer found so far is followed first
-	off   uint64
+	Follow bool   `json:"follow,omitempty"` // the pointer found so far is followed first
+	Offset uint64 `json:"offset"`
 }
 
 // parse reads a policy.Field.
 func (t *Types) parse(field string) (*expression, error) {
+	return t.ask(field, func() (*expression, error) { return t.expression(field) })
+}
+
+func (t *Types) expression(field string) (*expression, error) {
 	bad := func(why string) error { return fmt.Errorf("the policy's field %q: %s", field, why) }
 	rest := strings.ReplaceAll(field, "->", ".>")
 	parts := strings.Split(rest, ".")
@@ -116,7 +185,7 @@ func (t *Types) parse(field string) (*expression, error) {
 		if err != nil {
 			return nil, bad("the offset is no number")
 		}
-		e.steps[0].off = n
+		e.steps[0].Offset = n
 	}
 	var typ btf.Type
 	if typeName != "" {
@@ -140,7 +209,7 @@ func (t *Types) parse(field string) (*expression, error) {
 				return nil, bad("what is before ->" + name + " is no pointer")
 			}
 			typ = p.Target
-			e.steps = append(e.steps, step{deref: true})
+			e.steps = append(e.steps, step{Follow: true})
 		}
 		if typ == nil {
 			return nil, bad("members need the type of the symbol, as in init_pid_ns:pid_namespace.level")
@@ -149,7 +218,7 @@ func (t *Types) parse(field string) (*expression, error) {
 		if !ok {
 			return nil, bad("there is no member " + name)
 		}
-		e.steps[len(e.steps)-1].off += m.offset
+		e.steps[len(e.steps)-1].Offset += m.offset
 		typ = m.typ
 	}
 	e.size = t.word

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"sort"
 	"strconv"
@@ -63,6 +64,37 @@ func (t *Table) Shift(delta uint64) *Table {
 	return &c
 }
 
+// With returns a table that has more symbols after its own.
+func (t *Table) With(more []Symbol) *Table {
+	o := NewTable(more)
+	all := make([]Symbol, 0, len(t.syms)+len(more))
+	for s := range t.All {
+		all = append(all, s)
+	}
+	n := int32(len(all))
+	all = append(all, o.syms...)
+	merge := func(a, b []int32, after func(x, y *Symbol) bool) []int32 {
+		out := make([]int32, 0, len(a)+len(b))
+		for len(a) > 0 && len(b) > 0 {
+			if after(&all[a[0]], &all[n+b[0]]) {
+				out, b = append(out, n+b[0]), b[1:]
+			} else {
+				out, a = append(out, a[0]), a[1:]
+			}
+		}
+		out = append(out, a...)
+		for _, i := range b {
+			out = append(out, n+i)
+		}
+		return out
+	}
+	return &Table{
+		syms:   all,
+		byAddr: merge(t.byAddr, o.byAddr, func(x, y *Symbol) bool { return x.Address > y.Address }),
+		byName: merge(t.byName, o.byName, func(x, y *Symbol) bool { return x.Name > y.Name }),
+	}
+}
+
 // Len returns the number of symbols.
 func (t *Table) Len() int { return len(t.syms) }
 
@@ -109,6 +141,27 @@ func (t *Table) Find(name string) (Symbol, bool) {
 		return Symbol{}, false
 	}
 	return t.at(t.byName[i]), true
+}
+
+// Prefixed calls yield with the symbols whose names begin so, by name, until it returns false.
+func (t *Table) Prefixed(prefix string) iter.Seq[Symbol] {
+	return func(yield func(Symbol) bool) {
+		i := sort.Search(len(t.byName), func(i int) bool { return t.syms[t.byName[i]].Name >= prefix })
+		for ; i < len(t.byName) && strings.HasPrefix(t.syms[t.byName[i]].Name, prefix); i++ {
+			if !yield(t.at(t.byName[i])) {
+				return
+			}
+		}
+	}
+}
+
+// Next returns the address of the first place above addr.
+func (t *Table) Next(addr uint64) (next uint64, ok bool) {
+	i := sort.Search(len(t.byAddr), func(i int) bool { return t.syms[t.byAddr[i]].Address+t.shift > addr })
+	if i == len(t.byAddr) {
+		return 0, false
+	}
+	return t.at(t.byAddr[i]).Address, true
 }
 
 // Address returns the address of name, see Find.

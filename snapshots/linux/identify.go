@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"math/bits"
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/hybridbridge/emu/snapshots"
@@ -71,8 +70,7 @@ type Kernel struct {
 	// Warnings say what does not fit together: a damaged snapshot, or a guest that lies.
 	Warnings []string
 
-	byName []int32
-	image  []byte // of the kernel, as kernelImage reads it; nil before it is needed
+	image []byte // of the kernel, as kernelImage reads it; nil before it is needed
 }
 
 func (k *Kernel) readImage() []byte {
@@ -84,11 +82,12 @@ func (k *Kernel) readImage() []byte {
 
 // Symbol returns the address of a symbol, the first of that name.
 func (k *Kernel) Symbol(name string) (addr uint64, ok bool) {
-	i := sort.Search(len(k.byName), func(i int) bool { return k.Symbols[k.byName[i]].Name >= name })
-	if i == len(k.byName) || k.Symbols[k.byName[i]].Name != name {
+	// A search of all takes less than sorting them for the few names that are asked for.
+	i := slices.IndexFunc(k.Symbols, func(s kallsyms.Symbol) bool { return s.Name == name })
+	if i < 0 {
 		return 0, false
 	}
-	return k.Symbols[k.byName[i]].Address, true
+	return k.Symbols[i].Address, true
 }
 
 func (k *Kernel) warn(format string, args ...any) {
@@ -449,11 +448,6 @@ func (k *Kernel) readSymbols() {
 			k.warn("no symbols: %v", err)
 		}
 	}
-	k.byName = make([]int32, len(k.Symbols))
-	for i := range k.byName {
-		k.byName[i] = int32(i)
-	}
-	slices.SortStableFunc(k.byName, func(a, b int32) int { return strings.Compare(k.Symbols[a].Name, k.Symbols[b].Name) })
 	if v := k.VMCoreInfo; v != nil {
 		for _, name := range []string{"_stext", "swapper_pg_dir", "init_uts_ns"} {
 			if a, ok := k.Symbol(name); ok && v.Symbols[name] != 0 && a != v.Symbols[name] {

@@ -267,21 +267,29 @@ func (k *finder) plausible(addrs []uint64, abs []bool) bool {
 // expand expands the names.
 func (k *finder) expand(numAt int, addrs []uint64, abs []bool) []Symbol {
 	syms := make([]Symbol, 0, len(addrs))
-	var buf []byte
+	text := make([]byte, 0, 32*len(addrs)) // of all names, which share it
+	ends := make([]int, len(addrs))
 	p := numAt + k.word
-	for i, a := range addrs {
+	for i := range addrs {
 		start, end, ok := k.name(p)
 		if !ok {
 			return nil
 		}
-		buf = buf[:0]
+		at := len(text)
 		for _, t := range k.b[start:end] {
-			if buf = append(buf, k.tokens[t]...); len(buf) > maxSymName {
+			if text = append(text, k.tokens[t]...); len(text)-at > maxSymName {
 				return nil
 			}
 		}
-		p = end
-		s := Symbol{Name: string(buf[1:]), Type: buf[0], Address: a}
+		if len(text) == at {
+			return nil
+		}
+		p, ends[i] = end, len(text)
+	}
+	all, at := string(text), 0
+	for i, a := range addrs {
+		s := Symbol{Name: all[at+1 : ends[i]], Type: all[at], Address: a}
+		at = ends[i]
 		if abs != nil && abs[i] && !s.absolute() {
 			s.Type = 'A'
 		}

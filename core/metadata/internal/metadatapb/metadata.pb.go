@@ -147,6 +147,7 @@ type Set struct {
 	Symbols       []*Symbol              `protobuf:"bytes,6,rep,name=symbols,proto3" json:"symbols,omitempty"`
 	Scopes        []*Scope               `protobuf:"bytes,7,rep,name=scopes,proto3" json:"scopes,omitempty"`
 	Trainings     []*Training            `protobuf:"bytes,8,rep,name=trainings,proto3" json:"trainings,omitempty"`
+	Parts         []*Part                `protobuf:"bytes,9,rep,name=parts,proto3" json:"parts,omitempty"` // in a store only: the scopes, which it has apart
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -237,6 +238,73 @@ func (x *Set) GetTrainings() []*Training {
 	return nil
 }
 
+func (x *Set) GetParts() []*Part {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+type Part struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Syscall       string                 `protobuf:"bytes,2,opt,name=syscall,proto3" json:"syscall,omitempty"`
+	Redirects     bool                   `protobuf:"varint,3,opt,name=redirects,proto3" json:"redirects,omitempty"` // see metadata.Set.Redirects
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Part) Reset() {
+	*x = Part{}
+	mi := &file_metadata_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Part) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Part) ProtoMessage() {}
+
+func (x *Part) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Part.ProtoReflect.Descriptor instead.
+func (*Part) Descriptor() ([]byte, []int) {
+	return file_metadata_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Part) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Part) GetSyscall() string {
+	if x != nil {
+		return x.Syscall
+	}
+	return ""
+}
+
+func (x *Part) GetRedirects() bool {
+	if x != nil {
+		return x.Redirects
+	}
+	return false
+}
+
 // Frame is a return address with all those outside it.
 type Frame struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -250,7 +318,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_metadata_proto_msgTypes[3]
+	mi := &file_metadata_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -262,7 +330,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[3]
+	mi := &file_metadata_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -275,7 +343,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{3}
+	return file_metadata_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Frame) GetOuter() uint32 {
@@ -318,7 +386,7 @@ type Symbol struct {
 
 func (x *Symbol) Reset() {
 	*x = Symbol{}
-	mi := &file_metadata_proto_msgTypes[4]
+	mi := &file_metadata_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -330,7 +398,7 @@ func (x *Symbol) String() string {
 func (*Symbol) ProtoMessage() {}
 
 func (x *Symbol) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[4]
+	mi := &file_metadata_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -343,7 +411,7 @@ func (x *Symbol) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Symbol.ProtoReflect.Descriptor instead.
 func (*Symbol) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{4}
+	return file_metadata_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Symbol) GetModule() uint32 {
@@ -385,7 +453,7 @@ type Scope struct {
 
 func (x *Scope) Reset() {
 	*x = Scope{}
-	mi := &file_metadata_proto_msgTypes[5]
+	mi := &file_metadata_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -397,7 +465,7 @@ func (x *Scope) String() string {
 func (*Scope) ProtoMessage() {}
 
 func (x *Scope) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[5]
+	mi := &file_metadata_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -410,7 +478,7 @@ func (x *Scope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scope.ProtoReflect.Descriptor instead.
 func (*Scope) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{5}
+	return file_metadata_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Scope) GetName() uint32 {
@@ -449,7 +517,7 @@ type Site struct {
 
 func (x *Site) Reset() {
 	*x = Site{}
-	mi := &file_metadata_proto_msgTypes[6]
+	mi := &file_metadata_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -461,7 +529,7 @@ func (x *Site) String() string {
 func (*Site) ProtoMessage() {}
 
 func (x *Site) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[6]
+	mi := &file_metadata_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -474,7 +542,7 @@ func (x *Site) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Site.ProtoReflect.Descriptor instead.
 func (*Site) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{6}
+	return file_metadata_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Site) GetModule() uint32 {
@@ -539,7 +607,7 @@ type Operand struct {
 
 func (x *Operand) Reset() {
 	*x = Operand{}
-	mi := &file_metadata_proto_msgTypes[7]
+	mi := &file_metadata_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +619,7 @@ func (x *Operand) String() string {
 func (*Operand) ProtoMessage() {}
 
 func (x *Operand) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[7]
+	mi := &file_metadata_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +632,7 @@ func (x *Operand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operand.ProtoReflect.Descriptor instead.
 func (*Operand) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{7}
+	return file_metadata_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Operand) GetText() uint32 {
@@ -614,7 +682,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_metadata_proto_msgTypes[8]
+	mi := &file_metadata_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -626,7 +694,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[8]
+	mi := &file_metadata_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -639,7 +707,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{8}
+	return file_metadata_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Context) GetFrame() uint32 {
@@ -683,7 +751,7 @@ type Plan struct {
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_metadata_proto_msgTypes[9]
+	mi := &file_metadata_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -695,7 +763,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[9]
+	mi := &file_metadata_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -708,7 +776,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{9}
+	return file_metadata_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Plan) GetRoutes() []byte {
@@ -758,7 +826,7 @@ type Training struct {
 
 func (x *Training) Reset() {
 	*x = Training{}
-	mi := &file_metadata_proto_msgTypes[10]
+	mi := &file_metadata_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -770,7 +838,7 @@ func (x *Training) String() string {
 func (*Training) ProtoMessage() {}
 
 func (x *Training) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[10]
+	mi := &file_metadata_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -783,7 +851,7 @@ func (x *Training) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Training.ProtoReflect.Descriptor instead.
 func (*Training) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{10}
+	return file_metadata_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Training) GetSnapshot() string {
@@ -824,7 +892,7 @@ type ScopeID struct {
 
 func (x *ScopeID) Reset() {
 	*x = ScopeID{}
-	mi := &file_metadata_proto_msgTypes[11]
+	mi := &file_metadata_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -836,7 +904,7 @@ func (x *ScopeID) String() string {
 func (*ScopeID) ProtoMessage() {}
 
 func (x *ScopeID) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[11]
+	mi := &file_metadata_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -849,7 +917,7 @@ func (x *ScopeID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScopeID.ProtoReflect.Descriptor instead.
 func (*ScopeID) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{11}
+	return file_metadata_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ScopeID) GetName() uint32 {
@@ -877,7 +945,7 @@ const file_metadata_proto_rawDesc = "" +
 	"\x06sha256\x18\x03 \x01(\fR\x06sha256\x12\x12\n" +
 	"\x04body\x18\x04 \x01(\fR\x04body\"1\n" +
 	"\bMetaData\x12%\n" +
-	"\x04sets\x18\x01 \x03(\v2\x11.emu.metadata.SetR\x04sets\"\xaa\x02\n" +
+	"\x04sets\x18\x01 \x03(\v2\x11.emu.metadata.SetR\x04sets\"\xd4\x02\n" +
 	"\x03Set\x12\x16\n" +
 	"\x06banner\x18\x01 \x01(\tR\x06banner\x12\x19\n" +
 	"\bbtf_hash\x18\x02 \x01(\tR\abtfHash\x12\x16\n" +
@@ -886,7 +954,12 @@ const file_metadata_proto_rawDesc = "" +
 	"\x06frames\x18\x05 \x03(\v2\x13.emu.metadata.FrameR\x06frames\x12.\n" +
 	"\asymbols\x18\x06 \x03(\v2\x14.emu.metadata.SymbolR\asymbols\x12+\n" +
 	"\x06scopes\x18\a \x03(\v2\x13.emu.metadata.ScopeR\x06scopes\x124\n" +
-	"\ttrainings\x18\b \x03(\v2\x16.emu.metadata.TrainingR\ttrainings\"c\n" +
+	"\ttrainings\x18\b \x03(\v2\x16.emu.metadata.TrainingR\ttrainings\x12(\n" +
+	"\x05parts\x18\t \x03(\v2\x12.emu.metadata.PartR\x05parts\"R\n" +
+	"\x04Part\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\asyscall\x18\x02 \x01(\tR\asyscall\x12\x1c\n" +
+	"\tredirects\x18\x03 \x01(\bR\tredirects\"c\n" +
 	"\x05Frame\x12\x14\n" +
 	"\x05outer\x18\x01 \x01(\rR\x05outer\x12\x16\n" +
 	"\x06module\x18\x02 \x01(\rR\x06module\x12\x16\n" +
@@ -948,37 +1021,39 @@ func file_metadata_proto_rawDescGZIP() []byte {
 	return file_metadata_proto_rawDescData
 }
 
-var file_metadata_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_metadata_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_metadata_proto_goTypes = []any{
 	(*Envelope)(nil), // 0: emu.metadata.Envelope
 	(*MetaData)(nil), // 1: emu.metadata.MetaData
 	(*Set)(nil),      // 2: emu.metadata.Set
-	(*Frame)(nil),    // 3: emu.metadata.Frame
-	(*Symbol)(nil),   // 4: emu.metadata.Symbol
-	(*Scope)(nil),    // 5: emu.metadata.Scope
-	(*Site)(nil),     // 6: emu.metadata.Site
-	(*Operand)(nil),  // 7: emu.metadata.Operand
-	(*Context)(nil),  // 8: emu.metadata.Context
-	(*Plan)(nil),     // 9: emu.metadata.Plan
-	(*Training)(nil), // 10: emu.metadata.Training
-	(*ScopeID)(nil),  // 11: emu.metadata.ScopeID
+	(*Part)(nil),     // 3: emu.metadata.Part
+	(*Frame)(nil),    // 4: emu.metadata.Frame
+	(*Symbol)(nil),   // 5: emu.metadata.Symbol
+	(*Scope)(nil),    // 6: emu.metadata.Scope
+	(*Site)(nil),     // 7: emu.metadata.Site
+	(*Operand)(nil),  // 8: emu.metadata.Operand
+	(*Context)(nil),  // 9: emu.metadata.Context
+	(*Plan)(nil),     // 10: emu.metadata.Plan
+	(*Training)(nil), // 11: emu.metadata.Training
+	(*ScopeID)(nil),  // 12: emu.metadata.ScopeID
 }
 var file_metadata_proto_depIdxs = []int32{
 	2,  // 0: emu.metadata.MetaData.sets:type_name -> emu.metadata.Set
-	3,  // 1: emu.metadata.Set.frames:type_name -> emu.metadata.Frame
-	4,  // 2: emu.metadata.Set.symbols:type_name -> emu.metadata.Symbol
-	5,  // 3: emu.metadata.Set.scopes:type_name -> emu.metadata.Scope
-	10, // 4: emu.metadata.Set.trainings:type_name -> emu.metadata.Training
-	6,  // 5: emu.metadata.Scope.sites:type_name -> emu.metadata.Site
-	7,  // 6: emu.metadata.Site.operands:type_name -> emu.metadata.Operand
-	8,  // 7: emu.metadata.Site.contexts:type_name -> emu.metadata.Context
-	9,  // 8: emu.metadata.Context.plan:type_name -> emu.metadata.Plan
-	11, // 9: emu.metadata.Training.scopes:type_name -> emu.metadata.ScopeID
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	4,  // 1: emu.metadata.Set.frames:type_name -> emu.metadata.Frame
+	5,  // 2: emu.metadata.Set.symbols:type_name -> emu.metadata.Symbol
+	6,  // 3: emu.metadata.Set.scopes:type_name -> emu.metadata.Scope
+	11, // 4: emu.metadata.Set.trainings:type_name -> emu.metadata.Training
+	3,  // 5: emu.metadata.Set.parts:type_name -> emu.metadata.Part
+	7,  // 6: emu.metadata.Scope.sites:type_name -> emu.metadata.Site
+	8,  // 7: emu.metadata.Site.operands:type_name -> emu.metadata.Operand
+	9,  // 8: emu.metadata.Site.contexts:type_name -> emu.metadata.Context
+	10, // 9: emu.metadata.Context.plan:type_name -> emu.metadata.Plan
+	12, // 10: emu.metadata.Training.scopes:type_name -> emu.metadata.ScopeID
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_metadata_proto_init() }
@@ -986,14 +1061,14 @@ func file_metadata_proto_init() {
 	if File_metadata_proto != nil {
 		return
 	}
-	file_metadata_proto_msgTypes[9].OneofWrappers = []any{}
+	file_metadata_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metadata_proto_rawDesc), len(file_metadata_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
