@@ -25,8 +25,10 @@ var socketCalls = []string{
 
 // Calls that say what is at a path: their first argument, or their second, after a directory.
 var (
-	statCalls = []string{"stat", "lstat", "newstat", "newlstat", "stat64", "lstat64", "readlink", "access", "statfs", "statfs64",
-		"getxattr", "lgetxattr", "listxattr", "llistxattr"}
+	statCalls = []string{
+		"stat", "lstat", "newstat", "newlstat", "stat64", "lstat64", "readlink", "access", "statfs", "statfs64",
+		"getxattr", "lgetxattr", "listxattr", "llistxattr",
+	}
 	statAtCalls = []string{"newfstatat", "fstatat64", "statx", "readlinkat", "faccessat", "faccessat2", "name_to_handle_at"}
 )
 
