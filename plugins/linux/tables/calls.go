@@ -38,7 +38,8 @@ var waits = slices.Concat(
 		{Function: "schedule_on_each_cpu", Always: true},
 		{Function: "handle_mm_fault", Return: 2}, // VM_FAULT_SIGBUS: the page is not in the snapshot
 		// -EIO: what a file has on its disk cannot be read, only what is in memory.
-		{Function: "filemap_add_folio", Return: ^uint64(4)}, {Function: "filemap_read_folio", Argument: 2, Return: ^uint64(4)},
+		{Function: "filemap_add_folio", Return: ^uint64(4)},
+		{Function: "filemap_read_folio", Argument: 2, Return: ^uint64(4)},
 	},
 )
 

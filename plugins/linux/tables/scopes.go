@@ -9,7 +9,7 @@ import (
 // Calls with a path as their argument: what they look up may be in /proc.
 var pathCalls = []string{
 	"open", "openat", "openat2", "stat", "lstat", "newstat", "newlstat", "stat64", "lstat64", "newfstatat", "fstatat64", "statx",
-	"readlink", "readlinkat", "access", "faccessat", "faccessat2", "chdir",
+	"readlink", "readlinkat", "access", "faccessat", "faccessat2", "chdir", "getxattr", "lgetxattr", "listxattr", "llistxattr",
 }
 
 // Calls with a descriptor as their first argument.
@@ -25,8 +25,10 @@ var socketCalls = []string{
 
 // Calls that say what is at a path: their first argument, or their second, after a directory.
 var (
-	statCalls = []string{"stat", "lstat", "newstat", "newlstat", "stat64", "lstat64", "readlink", "access", "statfs", "statfs64",
-		"getxattr", "lgetxattr", "listxattr", "llistxattr"}
+	statCalls = []string{
+		"stat", "lstat", "newstat", "newlstat", "stat64", "lstat64", "readlink", "access", "statfs", "statfs64",
+		"getxattr", "lgetxattr", "listxattr", "llistxattr",
+	}
 	statAtCalls = []string{"newfstatat", "fstatat64", "statx", "readlinkat", "faccessat", "faccessat2", "name_to_handle_at"}
 )
 
