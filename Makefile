@@ -16,15 +16,15 @@ include testdata/untrusted.mk
 
 build: bin/emu bin/plugins/plugins.json
 
-SOURCES := $(shell find cmd core cpu plugins taint snapshots -name '*.go' -not -name '*_test.go') go.mod go.sum
+SOURCES := $(shell find cmd core cpu kvmaccel plugins taint snapshots -name '*.go' -not -name '*_test.go') go.mod go.sum
 bin/emu: $(SOURCES)
-	$(GO) build -o $@ ./cmd/emu
+	CGO_ENABLED=0 $(GO) build -o $@ ./cmd/emu
 
 # The policies. Meta-Data is kept by their checksums, so the same source gives the same programs.
 POLICIES := linux redirectable nonredirectable semiredirectable biredirectable neutral unknown
 bin/plugins/plugins.json: $(SOURCES) | bin/emu
 	rm -rf bin/plugins && mkdir -p bin/plugins
-	$(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o bin/plugins/ $(POLICIES:%=./plugins/%)
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o bin/plugins/ $(POLICIES:%=./plugins/%)
 	bin/emu policy manifest bin/plugins
 
 # setup installs what is missing, and does nothing if nothing is.
@@ -52,14 +52,16 @@ test-image: setup guests
 
 # test-inspect runs tools against a snapshot that it makes, and against MUTATIONS hostile versions of it; about two minutes.
 MUTATIONS ?= 10
-test-inspect: setup build guests
-	$(GO) test -tags boot -timeout 60m -count=1 ./core/inspect/inspecttest -guests $(abspath $(GUESTS)) -plugins $(abspath bin/plugins) -mutations $(MUTATIONS)
+test-inspect: setup build bin/kvmlab guests
+	$(GO) test -tags boot -timeout 60m -count=1 ./core/inspect/inspecttest -guests $(abspath $(GUESTS)) -plugins $(abspath bin/plugins) -mutations $(MUTATIONS) \
+		-emu $(abspath bin/emu) -kvmlab $(abspath bin/kvmlab)
 
 # test-kvm runs the tests with the tag kvm, of the packages KVM_TESTS, under a real KVM: this machine's, or the lab's (docs/kvm.md),
 # after tests of the lab itself; about two minutes on two cores.
-KVM_TESTS ?= ./cmd/kvmlab
+KVM_TESTS ?= ./cmd/kvmlab ./kvmaccel
 test-kvm: setup bin/kvmlab guest-cloud-6.1
 	GUESTS=$(abspath $(GUESTS)) $(GO) test -tags boot -timeout 20m -count=1 ./cmd/kvmlab -kvmlab $(abspath bin/kvmlab)
+	CGO_ENABLED=0 $(GO) test -tags boot -timeout 40m -count=1 -run TestKVM ./core/machine/boottest -guests $(abspath $(GUESTS)) -kvmlab $(abspath bin/kvmlab)
 	GUESTS=$(abspath $(GUESTS)) CGO_ENABLED=0 $(GO) test -tags kvm -timeout 20m -count=1 -p 1 -exec '$(abspath bin/kvmlab) exec --timeout 20m --' $(KVM_TESTS)
 
 bin/kvmlab: $(SOURCES)

@@ -253,6 +253,9 @@ func (c *CPU) SetState(s vcpu.State) error {
 	return nil
 }
 
+// InterruptsEnabled implements vcpu.VCPU.
+func (c *CPU) InterruptsEnabled() bool { return c.flags&FlagIF != 0 }
+
 // SetINTR implements vcpu.VCPU.
 func (c *CPU) SetINTR(level bool) {
 	c.intr = level

@@ -45,7 +45,7 @@ const (
 )
 
 func rdmsr(c *CPU, _ *uop) bool {
-	v, ok := c.readMSR(uint32(c.r[isa.RCX]))
+	v, ok := c.ReadMSR(uint32(c.r[isa.RCX]))
 	if !ok {
 		return c.gp(0)
 	}
@@ -54,7 +54,7 @@ func rdmsr(c *CPU, _ *uop) bool {
 }
 
 func wrmsr(c *CPU, _ *uop) bool {
-	if !c.writeMSR(uint32(c.r[isa.RCX]), c.edxEAX()) {
+	if !c.WriteMSR(uint32(c.r[isa.RCX]), c.edxEAX()) {
 		return c.gp(0)
 	}
 	return true
@@ -119,8 +119,8 @@ func (c *CPU) msrPlain(n uint32) *uint64 {
 	return nil
 }
 
-// readMSR reads a model-specific register; ok is false for #GP.
-func (c *CPU) readMSR(n uint32) (v uint64, ok bool) {
+// ReadMSR reads a model-specific register as RDMSR does; ok is false for #GP.
+func (c *CPU) ReadMSR(n uint32) (v uint64, ok bool) {
 	if p := c.msrPlain(n); p != nil {
 		return *p, true
 	}
@@ -152,8 +152,8 @@ func memoryType(t uint64, pat bool) bool {
 	return t <= 1 || t >= 4 && t <= 6 || pat && t == 7
 }
 
-// writeMSR writes a model-specific register; false is #GP.
-func (c *CPU) writeMSR(n uint32, v uint64) bool {
+// WriteMSR writes a model-specific register as WRMSR does; false is #GP.
+func (c *CPU) WriteMSR(n uint32, v uint64) bool {
 	switch n {
 	case msrTSC:
 		c.msr.TSCAdjust = int64(v - c.plat.TSC())

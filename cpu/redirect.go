@@ -49,6 +49,9 @@ type Redirection struct {
 	User uint64
 	// Scratch is the physical address of a page that takes what is to be dropped.
 	Scratch uint64
+	// Apart are ranges in which an address tells by itself which machine has it, since the other one has nothing there or the
+	// same: for Marks.
+	Apart []Range
 }
 
 // HookKind is what a hook does.
@@ -56,9 +59,10 @@ type HookKind uint8
 
 // Kinds of hooks.
 const (
-	HookLocal HookKind = iota + 1 // nothing is redirected until the function returns
-	HookElide                     // the function is not called if the argument points into the other machine
-	HookLock                      // a lock of the other machine is set free before
+	HookLocal  HookKind = iota + 1 // nothing is redirected until the function returns
+	HookElide                      // the function is not called if the argument points into the other machine
+	HookLock                       // a lock of the other machine is set free before
+	HookAnswer                     // Answer takes the place of the function if the argument points into the other machine
 )
 
 // Hook is what to do when a function is entered in a scope.
@@ -70,6 +74,9 @@ type Hook struct {
 	Always, Once bool
 	// Return is the result of an elided call.
 	Return uint64
+	// Answer returns a pointer into the other machine as the result of the call with that argument, or false for a call that
+	// is to be made.
+	Answer func(argument uint64) (result uint64, ok bool)
 	// Offset and Size are the bytes of the lock to clear.
 	Offset, Size uint64
 }
@@ -122,6 +129,18 @@ func (r Reasons) Local() bool { return r&local != 0 }
 // Other reports whether any of the routes led to the other machine.
 func (r Reasons) Other() bool { return r&^local != 0 }
 
+// Marks is a set of what FAST-BRIDGE needs to know of an instruction beyond its routes, a bit each.
+type Marks uint8
+
+// Marks.
+const (
+	MarkLocal  Marks = 1 << iota // a local operand was at an address that the other machine may have too
+	MarkOther                    // an operand of the other machine was at an address that the local one may have too
+	MarkAdjust                   // more than the machine was changed: a per-CPU base, a substitute, an alias, a branch's target
+	MarkTaken                    // the hook of the function that begins here did something, for an argument outside Apart
+	MarkPassed                   // the hook did nothing, for such an argument
+)
+
 // Frame is a return address on the stack of a scope.
 type Frame struct {
 	Return uint64
@@ -161,6 +180,7 @@ type Observation struct {
 	// Operands: the first is what ModRM names or the source of a string instruction, the second the destination of a
 	// string instruction or the stack. An operand that the instruction does not have has no reasons.
 	Operands [2]Reasons
+	Marks    Marks
 }
 
 // redirection is the state of redirection of one CPU.
@@ -214,6 +234,8 @@ type activeScope struct {
 	resume    uint64
 	suspended bool
 	rootPages map[uint64]struct{}
+	// forced are the operands that mean the other machine, whatever the rules say: StepScoped.
+	forced *[2]bool
 
 	node   *callNode
 	frames []callFrame
@@ -242,6 +264,7 @@ type record struct {
 type seen struct {
 	executed bool
 	planned  bool
+	marks    Marks
 	operands [2]Reasons
 	plan     *Plan
 }
@@ -298,6 +321,21 @@ func (c *CPU) EnterScope(s Scope) {
 	r.scopes[a.base] = a
 	r.cur = a
 	r.stats.Scopes++
+}
+
+// StepScoped executes one instruction in a scope, its operands (see Observation) being the other machine's where other says so, but
+// not those in user space and on the stack. Taint must be on; what the step taints is forgotten.
+func (c *CPU) StepScoped(in Scope, other [2]bool) vcpu.Exit {
+	r := c.redir
+	s := &activeScope{Scope: in, top: ^uint64(0), base: c.r[isa.RSP] &^ (r.StackSize - 1), size: r.StackSize, forced: &other, node: &callNode{}}
+	r.cur = s
+	exit := c.Step()
+	r.cur = nil
+	c.track.regs.Clear()
+	for _, pfn := range c.track.shadow.Pages() {
+		c.track.shadow.Clear(pfn<<12, 0x1000)
+	}
+	return exit
 }
 
 // InScope reports whether Run has stopped within a scope.
@@ -392,11 +430,11 @@ func (n *callNode) observations(scope int, yield func(*Observation) bool) bool {
 	})
 	for _, r := range records {
 		for i := range r.ops {
-			if !r.ops[i].executed {
+			if !r.ops[i].executed && r.ops[i].marks == 0 {
 				continue
 			}
 			u := &r.block.ops[i]
-			o.RIP, o.Inst, o.Operands = r.rip+uint64(u.end)-uint64(u.Len), &u.Inst, r.ops[i].operands
+			o.RIP, o.Inst, o.Operands, o.Marks = r.rip+uint64(u.end)-uint64(u.Len), &u.Inst, r.ops[i].operands, r.ops[i].marks
 			if !yield(&o) {
 				return false
 			}
@@ -430,7 +468,7 @@ func (c *CPU) argument(n int) (uint64, taint.Mask) {
 // hooked does what the hook of b says, at whose function the CPU stands. over says that b is not to run, done that Run must
 // return.
 func (c *CPU) hooked(b *block) (exit vcpu.Exit, over, done bool) {
-	skipped, err := c.enterHook(b.hook)
+	skipped, err := c.enterHook(b)
 	if err != nil {
 		return vcpu.Exit{Reason: vcpu.ExitRedirection, Address: c.rip, Detail: err.Error()}, true, true
 	}
@@ -442,11 +480,19 @@ func (c *CPU) hooked(b *block) (exit vcpu.Exit, over, done bool) {
 
 // enterHook does what a hook says at the entry of its function. skipped says that the call is over. Outside scopes calls are
 // elided too: what a system call has left to do later, as RCU does, is not to be done to the other machine either.
-func (c *CPU) enterHook(h *Hook) (skipped bool, err error) {
+func (c *CPU) enterHook(b *block) (skipped bool, err error) {
+	h := b.hook
 	r := c.redir
 	s := r.cur
 	v, m := c.argument(h.Argument)
 	points := m != 0 && v >= r.User
+	if s != nil && h.Kind != HookLocal && v >= r.User && !inRanges(r.Apart, v) {
+		mark := MarkPassed
+		if points {
+			mark = MarkTaken
+		}
+		s.record(b, c.rip).ops[0].marks |= mark
+	}
 	if s == nil {
 		if h.Kind != HookElide || !points {
 			return false, nil
@@ -467,6 +513,17 @@ func (c *CPU) enterHook(h *Hook) (skipped bool, err error) {
 			r.elided[elidedCall{c.rip, v}] = true
 		}
 		return c.elide(h)
+	case HookAnswer:
+		if !points {
+			return false, nil
+		}
+		v, ok := h.Answer(v)
+		if !ok {
+			return false, nil
+		}
+		skipped, err = c.elide(&Hook{Return: v})
+		c.track.regs.GPR[isa.RAX] = taint.All(8).Cut(c.track.space.Width)
+		return skipped, err
 	case HookLock:
 		if !points {
 			return false, nil
@@ -505,6 +562,10 @@ func (c *CPU) elide(h *Hook) (skipped bool, err error) {
 	c.r[isa.RSP] += uint64(size)
 	c.r[isa.RAX] = h.Return & sizeMask[size]
 	c.track.regs.GPR[isa.RAX] = taint.Clean
+	if size == 4 { // the upper half of a result of 64 bits
+		c.r[isa.RDX] = h.Return >> 32
+		c.track.regs.GPR[isa.RDX] = taint.Clean
+	}
 	if r.cur != nil {
 		c.returnedTo(r.cur)
 	}

@@ -311,3 +311,42 @@ func TestObservations(t *testing.T) {
 		t.Errorf("routes by return address: %v", routes)
 	}
 }
+
+// TestRedirection32: per-CPU variables of a 32-bit kernel are where they were linked plus a base, and the sum wraps around.
+func TestRedirection32(t *testing.T) {
+	const variable, offsets, local = 0xce000000, atData + 0x20, atData + 0x40
+	perCPU := func(at uint64) uint64 { return (at - variable) & 0xffffffff }
+	b := &redirectRig{sysRig: newSysRig(t, Config{})}
+	b.protected32()
+	b.setState(func(s *vcpu.State) { s.Seg[isa.FS].Base = perCPU(local) })
+	b.c.EnableTaint(&TaintOptions{PointerPart: true, Space: taint.Space{
+		Lo: userEnd, Hi: 0xffff0000, Width: 4, OffsetsLo: variable, OffsetsHi: variable + 0x1000,
+	}})
+	b.put32(local, 0x10ca1)
+	b.put32(other+atList, atList)
+	b.put32(other+atList+8, 0x77)
+	b.put32(other+offsets, perCPU(atList))
+	b.c.Shadow().Mark(other, 0x20000)
+	b.r = Redirection{
+		Translate: func(la uint64) (uint64, bool) { return other + la, la < 0x20000 }, StackSize: 0x1000, User: userEnd,
+		PerCPU: perCPU(atList),
+		Hooks: map[uint64]Hook{
+			atFunc:   {Kind: HookElide, Always: true, Return: 0x5_0000_0007},
+			atBranch: {Kind: HookAnswer, Answer: func(v uint64) (uint64, bool) { return v + 8, v == atList }},
+		},
+	}
+	b.s = Scope{Roots: []Range{{Lo: offsets, Hi: offsets + 4}}, PerCPURoots: []Range{{Lo: variable, Hi: variable + 4}}}
+	call := func(at, target uint64) string { return "e8" + le(target-at-5, 4) }
+	b.run("64a1" + le(variable, 4) + // mov eax, fs:[variable]
+		"8b5808" + // mov ebx, [eax+8]
+		"b9" + le(variable, 4) + "030d" + le(offsets, 4) + // mov ecx, variable; add ecx, [offsets]
+		"8b31" + // mov esi, [ecx]
+		"64a1" + le(variable, 4) + call(atCode+28, atBranch) + // the answer is a pointer into the other machine
+		"8b38" + // mov edi, [eax]
+		call(atCode+35, atFunc))
+	b.wantReg(isa.RBX, 0x77)
+	b.wantReg(isa.RSI, atList)
+	b.wantReg(isa.RDI, 0x77)
+	b.wantReg(isa.RAX, 7)
+	b.wantReg(isa.RDX, 5)
+}

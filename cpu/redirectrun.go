@@ -218,6 +218,7 @@ func (c *CPU) scopedStep(s *activeScope, u *uop, kind opKind, run handler) bool 
 			if !c.tracking {
 				c.startTracking()
 			}
+			rec.marks |= MarkAdjust
 			to := u.Args[0]
 			if ok = run(c, &other); ok {
 				c.track.regs.GPR[to.Reg] = taint.All(int(to.Size))
@@ -245,6 +246,7 @@ func (c *CPU) scopedMemory(s *activeScope, u *uop, rec *seen, run handler) bool 
 	}
 	rt, why := c.routeOperand(s, u, la, max(uint64(a.Size), 1))
 	rec.operands[0] |= why
+	rec.marks |= c.redir.mark(&rt, why, la)
 	if u.Op == isa.PUSH || u.Op == isa.POP || u.Op == isa.CALL_IND {
 		rec.operands[1] |= ByStack
 	}
@@ -386,11 +388,12 @@ func (c *CPU) scopedString(s *activeScope, u *uop, rec *seen, run handler) bool 
 		if c.flags&FlagDF != 0 {
 			lo = la - (count-1)*size
 		}
-		rt, why := c.routeAddress(s, c.track.regs.GPR[reg], seg, la, lo, count*size)
+		rt, why := c.routeAddress(s, uint8(i), c.track.regs.GPR[reg], seg, la, lo, count*size)
 		rec.operands[i] |= why
+		rec.marks |= r.mark(&rt, why, la)
 		if why.Other() {
 			other = true
-			rt.read, rt.write, rt.operand = !write, write, uint8(i)
+			rt.read, rt.write = !write, write
 			r.routes[r.nroutes] = rt
 			r.nroutes++
 		}
@@ -447,8 +450,26 @@ func (c *CPU) checkBranch(u *uop) bool {
 	if err != nil {
 		return c.finding(err)
 	}
+	if to != c.rip {
+		r.rec.ops[u.index].marks |= MarkAdjust
+	}
 	c.rip = to
 	return true
+}
+
+// mark says what is special about the route of an operand at la.
+func (r *redirection) mark(rt *route, why Reasons, la uint64) Marks {
+	switch {
+	case why&(ByUser|ByStack|BySubtree) != 0:
+		return 0
+	case rt.fixed || rt.to != 0:
+		return MarkAdjust
+	case slices.ContainsFunc(r.Apart, func(a Range) bool { return la >= a.Lo && la < a.Hi }):
+		return 0
+	case why.Other():
+		return MarkOther
+	}
+	return MarkLocal
 }
 
 // clearTaint makes bytes at a linear address clean.
@@ -473,14 +494,14 @@ func (c *CPU) routeOperand(s *activeScope, u *uop, la, size uint64) (route, Reas
 			// The base is this processor's; where it leads is up to the offset.
 			g := &c.track.regs.GPR
 			pointer = g[min(u.Base, isa.RegRIP)] | g[min(u.Index, isa.RegNone)]
-			if u.Op == isa.ADD && u.Args[0].Kind == isa.KindReg && la-c.seg[u.Seg].Base == c.redir.PerCPUOffset {
+			if u.Op == isa.ADD && u.Args[0].Kind == isa.KindReg && c.wrapLinear(la-c.seg[u.Seg].Base) == c.redir.PerCPUOffset {
 				pointer |= g[u.Args[0].Reg]
 			}
 		} else {
 			pointer, _ = c.addressTaint(u)
 		}
 	}
-	return c.routeAddress(s, pointer, u.Seg, la, la, size)
+	return c.routeAddress(s, 0, pointer, u.Seg, la, la, size)
 }
 
 // perCPU reports whether a segment register holds the base of per-CPU variables.
@@ -490,9 +511,9 @@ func (c *CPU) perCPU(seg uint8) bool {
 
 // routeAddress decides which machine size bytes from lo on mean, for an operand with a pointer of taint m at la (DESIGN
 // section 5).
-func (c *CPU) routeAddress(s *activeScope, m taint.Mask, seg uint8, la, lo, size uint64) (route, Reasons) {
+func (c *CPU) routeAddress(s *activeScope, operand uint8, m taint.Mask, seg uint8, la, lo, size uint64) (route, Reasons) {
 	r := c.redir
-	rt := route{lo: lo, hi: lo + size}
+	rt := route{lo: lo, hi: lo + size, operand: operand}
 	perCPU := c.perCPU(seg)
 	switch {
 	case la < r.User && !perCPU:
@@ -508,8 +529,17 @@ func (c *CPU) routeAddress(s *activeScope, m taint.Mask, seg uint8, la, lo, size
 			return rt, BySubstitute
 		}
 	}
+	if s.forced != nil {
+		if !s.forced[operand] {
+			return rt, ByDefault
+		}
+		if perCPU {
+			rt.to = r.PerCPU - c.seg[seg].Base
+		}
+		return rt, ByTaint
+	}
 	if perCPU {
-		off := la - c.seg[seg].Base
+		off := c.wrapLinear(la - c.seg[seg].Base)
 		if m != 0 {
 			rt.to = r.PerCPU - c.seg[seg].Base
 			return rt, ByTaint
@@ -548,7 +578,7 @@ func (c *CPU) substitute(s *activeScope, la uint64, perCPU bool, base uint64) (p
 			if !perCPU {
 				continue
 			}
-			at -= base
+			at = c.wrapLinear(at - base)
 		}
 		if at < sub.Lo || at >= sub.Hi {
 			continue
@@ -574,7 +604,7 @@ func (c *CPU) elsewhere(la uint64, acc access) (pa uint64, hit, ok bool) {
 		if rt.fixed {
 			return rt.to + la - rt.lo, true, true
 		}
-		pa, ok = r.Translate(la + rt.to)
+		pa, ok = r.Translate(c.wrapLinear(la + rt.to))
 		return pa, true, ok
 	}
 	return 0, false, false

@@ -180,36 +180,36 @@ func TestMSRs(t *testing.T) {
 		{msrDebugCtl, []uint64{0, 1, 2}, []uint64{1 << 6}},
 	} {
 		for _, v := range c.good {
-			if !b.c.writeMSR(c.n, v) {
+			if !b.c.WriteMSR(c.n, v) {
 				t.Errorf("MSR %#x refuses %#x", c.n, v)
 			}
-			if got, ok := b.c.readMSR(c.n); !ok || got != v {
+			if got, ok := b.c.ReadMSR(c.n); !ok || got != v {
 				t.Errorf("MSR %#x: %#x reads as %#x %v", c.n, v, got, ok)
 			}
 		}
-		before, _ := b.c.readMSR(c.n)
+		before, _ := b.c.ReadMSR(c.n)
 		for _, v := range c.refused {
-			if b.c.writeMSR(c.n, v) {
+			if b.c.WriteMSR(c.n, v) {
 				t.Errorf("MSR %#x takes %#x", c.n, v)
 			}
-			if got, _ := b.c.readMSR(c.n); got != before {
+			if got, _ := b.c.ReadMSR(c.n); got != before {
 				t.Errorf("MSR %#x has changed to %#x", c.n, got)
 			}
 		}
 	}
 	for _, n := range []uint32{0, 1, 0x48, 0x49, 0x3a, 0xe7, 0x17b, 0x210, 0x400, 0x800, 0x480, 0x4b564d00, 0xc0000104, 0xc0010015} {
-		if _, ok := b.c.readMSR(n); ok {
+		if _, ok := b.c.ReadMSR(n); ok {
 			t.Errorf("MSR %#x can be read", n)
 		}
-		if b.c.writeMSR(n, 0) {
+		if b.c.WriteMSR(n, 0) {
 			t.Errorf("MSR %#x can be written", n)
 		}
 	}
 	for _, n := range []uint32{msrMTRRCap, msrPlatformID, msrMCGCap, msrArchCapabilities} {
-		if _, ok := b.c.readMSR(n); !ok {
+		if _, ok := b.c.ReadMSR(n); !ok {
 			t.Errorf("MSR %#x cannot be read", n)
 		}
-		if b.c.writeMSR(n, 0) {
+		if b.c.WriteMSR(n, 0) {
 			t.Errorf("MSR %#x can be written", n)
 		}
 	}
@@ -227,10 +227,10 @@ func TestMSRs(t *testing.T) {
 		t.Errorf("rip %#x", o.rip)
 	}
 	// LME cannot change while paging is on; LMA never.
-	if b.c.writeMSR(msrEFER, eferSCE|eferNXE) {
+	if b.c.WriteMSR(msrEFER, eferSCE|eferNXE) {
 		t.Error("LME was cleared under paging")
 	}
-	if !b.c.writeMSR(msrEFER, eferLME|eferSCE) || b.c.msr.EFER&eferLMA == 0 {
+	if !b.c.WriteMSR(msrEFER, eferLME|eferSCE) || b.c.msr.EFER&eferLMA == 0 {
 		t.Error("LMA has changed")
 	}
 }
@@ -243,16 +243,16 @@ func TestTSC(t *testing.T) {
 	b.expect("90 90 90 0f 31 89 c3 90 0f 31", -1, 0) // nop*3; rdtsc; mov ebx, eax; nop; rdtsc
 	b.wantReg(isa.RBX, (from+3)*2)                   // the rig's clock is twice the count
 	b.wantReg(isa.RAX, (from+6)*2)
-	if !b.c.writeMSR(msrTSC, 1000000) || b.c.TSC() != 1000000 {
+	if !b.c.WriteMSR(msrTSC, 1000000) || b.c.TSC() != 1000000 {
 		t.Error("TSC")
 	}
-	if !b.c.writeMSR(msrTSCAdjust, 1000000-b.TSC()) || b.c.TSC() != 1000000 {
+	if !b.c.WriteMSR(msrTSCAdjust, 1000000-b.TSC()) || b.c.TSC() != 1000000 {
 		t.Error("TSC_ADJUST")
 	}
 	if want := []string{"TSC changed", "TSC changed"}; !slices.Equal(b.log, want) {
 		t.Errorf("the platform was told %q", b.log)
 	}
-	adjust, _ := b.c.readMSR(msrTSCAdjust)
+	adjust, _ := b.c.ReadMSR(msrTSCAdjust)
 	if adjust != 1000000-b.TSC() {
 		t.Errorf("TSC_ADJUST %d", int64(adjust))
 	}
@@ -433,7 +433,7 @@ func TestCPUIDIsHonest(t *testing.T) {
 			t.Errorf("CR4 bit %#x is there", bit)
 		}
 	}
-	if b.c.writeMSR(msrTSCDeadline, 0) {
+	if b.c.WriteMSR(msrTSCDeadline, 0) {
 		t.Error("TSC_DEADLINE is there")
 	}
 	// What is not implemented must not be reported: every feature that is on has a handler for each of its rows.

@@ -18,6 +18,9 @@ type Space struct {
 	// array of struct page (vmemmap_base). Added to a physical address or a page number they make a pointer, and where that
 	// leads is up to the number.
 	Origins []uint64
+	// OffsetsLo and OffsetsHi bound numbers that are offsets though they look like addresses: those of per-CPU variables, to
+	// which a 32-bit kernel adds a processor's base, are where the linker put them.
+	OffsetsLo, OffsetsHi uint64
 }
 
 // Upper is the upper half of linear addresses of the given number of bits (48 or 57; SDM vol. 1, 3.3.7.1), which on x86-64
@@ -50,7 +53,7 @@ func (s *Space) PointerPart(parts ...Part) Mask {
 		if s.Width == 4 {
 			p.Value &= 0xffffffff
 		}
-		if s.KernelAddress(p.Value) && !slices.Contains(s.Origins, p.Value) {
+		if s.KernelAddress(p.Value) && !slices.Contains(s.Origins, p.Value) && (p.Value < s.OffsetsLo || p.Value >= s.OffsetsHi) {
 			decided = p.Taint
 			n++
 		}

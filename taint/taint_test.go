@@ -91,6 +91,30 @@ func TestPointerPart(t *testing.T) {
 	}
 }
 
+// TestPointerPart32: what looks like an address of the kernel and is an offset or an origin does not decide.
+func TestPointerPart32(t *testing.T) {
+	space := Above(0xc0000000)
+	const variable, memMap, object = 0xc1e72000, 0xdce54000, 0xc2000000
+	space.Origins, space.OffsetsLo, space.OffsetsHi = []uint64{0xc0000000, memMap}, variable, variable+0x1000
+	for _, c := range []struct {
+		name  string
+		parts []Part
+		want  Mask
+	}{
+		{"per-CPU variable, tainted base", []Part{{variable + 8, 0}, {0x0efc1000, 0x0f}}, 0x0f},
+		{"address behind the variables, tainted index", []Part{{variable + 0x1000, 0}, {0x18, 0x0f}}, 0},
+		{"per-CPU variable, tainted pointer", []Part{{variable, 0}, {object, 0x0f}}, 0x0f},
+		{"page of a tainted number", []Part{{memMap, 0}, {40 * 0x1234, 0x0f}}, 0x0f},
+		{"tainted page less the array", []Part{{memMap + 40*0x1234, 0x0f}, {memMap, 0}}, 0x0f},
+		{"direct map, tainted number", []Part{{0xc0000000, 0}, {0x1234000, 0x0f}}, 0x0f},
+		{"clean table, tainted index", []Part{{object, 0}, {0x18, 0x0f}}, 0},
+	} {
+		if got := space.PointerPart(c.parts...); got != c.want {
+			t.Errorf("%s: %#x, want %#x", c.name, got, c.want)
+		}
+	}
+}
+
 // TestShadowAgainstModel runs random marks against a plain map.
 func TestShadowAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
@@ -14,6 +15,8 @@ import (
 	"github.com/hybridbridge/emu/core/image"
 	"github.com/hybridbridge/emu/core/metadata"
 	"github.com/hybridbridge/emu/core/session"
+	"github.com/hybridbridge/emu/cpu"
+	"github.com/hybridbridge/emu/kvmaccel"
 )
 
 // finding is what emu doctor says about one thing.
@@ -34,7 +37,7 @@ func newDoctorCommand(logger func() (hclog.Logger, error)) *cobra.Command {
 		Use:   "doctor",
 		Short: "Say what is missing on this machine and how to get it",
 		Long: `Doctor looks at what an inspection needs: policies with the right checksums, trusted images, a file for Meta-Data, and the
-program that fetches packages for new images.
+program that fetches packages for new images. It says whether KVM can be used.
 
 Exit codes: 0 nothing that is needed is missing; 1 something is; 2 usage.`,
 		Args: cobra.NoArgs,
@@ -46,7 +49,7 @@ Exit codes: 0 nothing that is needed is missing; 1 something is; 2 usage.`,
 		if err != nil {
 			return err
 		}
-		found := []finding{checkPolicies(plugins, log), checkImages(), checkMetaData(), checkPackages()}
+		found := []finding{checkPolicies(plugins, log), checkImages(), checkMetaData(), checkPackages(), checkKVM()}
 		w := c.OutOrStdout()
 		if asJSON {
 			if err := printJSON(w, found); err != nil {
@@ -145,5 +148,19 @@ func checkPackages() finding {
 		return f
 	}
 	f.OK, f.Detail = true, path+" fetches kernels and tools for new images"
+	return f
+}
+
+func checkKVM() finding {
+	f := finding{Name: "KVM", Remedy: "guests run in the emulator without it: --accel=soft"}
+	host, err := kvmaccel.SupportedCPUID()
+	if err != nil {
+		f.Detail = err.Error()
+		return f
+	}
+	f.OK, f.Detail = true, kvmaccel.Device+" can be used"
+	if _, dropped, rest := (cpu.Config{}).Fit(host); dropped != nil || rest != nil {
+		f.Detail += "; it lacks what the default processor has: " + strings.Join(append(dropped, rest...), " ")
+	}
 	return f
 }

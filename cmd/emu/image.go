@@ -42,12 +42,16 @@ func newImageBuildCommand() *cobra.Command {
 		Short: "Boot a kernel with a toolbox and save it as a trusted image",
 		Long: `Build boots a kernel in emu and lets it say its symbols, types and notes. The kernel is a Debian package, a kernel image
 (bzImage or vmlinux) or the name of a package, such as linux-image-cloud-amd64 or linux-image-686-pae:i386. Packages that
-are named are fetched with apt-get, with what they depend on. An image of the same name is replaced.`,
+are named are fetched with apt-get, with what they depend on. An image of the same name is replaced.
+
+A kernel without type information (.BTF), such as Debian's for i386, needs debugging information: Debian's package
+linux-image-RELEASE-dbg, which is fetched (some hundred MB) and not kept, or what --debug names.`,
 		Args: cobra.NoArgs,
 	}
 	f := c.Flags()
 	f.StringVar(&o.Kernel, "kernel", "", "Debian package file, kernel image or package name")
 	f.StringVar(&o.ModuleDir, "modules-dir", "", "the kernel image's lib/modules/RELEASE")
+	f.StringVar(&o.Debug, "debug", "", "Debian package or vmlinux with the kernel's debugging information")
 	f.StringSliceVar(&o.Modules, "modules", nil, "kernel modules to load (default: those that ss, mount and losetup call)")
 	f.StringSliceVar(&o.Tools, "tools", nil, "packages of the toolbox (default: "+strings.Join(image.DefaultTools, ",")+")")
 	f.StringVar(&o.Root, "rootfs", "", "take the toolbox from this folder")
@@ -154,6 +158,9 @@ func printImage(w io.Writer, i *image.Image, asJSON bool) error {
 	fmt.Fprintf(w, "from         %s\n", i.Kernel)
 	if i.BTFHash != "" {
 		fmt.Fprintf(w, "BTF sha256   %s\n", i.BTFHash)
+	}
+	if i.Debug != "" {
+		fmt.Fprintf(w, "types from   %s\n", i.Debug)
 	}
 	fmt.Fprintf(w, "memory       %d MiB\n", i.Memory>>20)
 	fmt.Fprintf(w, "tools        %s\n", strings.Join(i.Tools, " "))

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -15,9 +17,11 @@ import (
 
 	"github.com/hybridbridge/emu/core/image"
 	"github.com/hybridbridge/emu/core/inspect"
+	"github.com/hybridbridge/emu/core/machine"
 	"github.com/hybridbridge/emu/core/metadata"
 	"github.com/hybridbridge/emu/core/policy/host"
 	"github.com/hybridbridge/emu/core/session"
+	"github.com/hybridbridge/emu/kvmaccel"
 )
 
 // Exit codes of an inspection beside the tool's own, as timeout(1) and env(1) have them.
@@ -28,14 +32,21 @@ const (
 
 // inspectFlags are those of emu inspect and of its short form.
 type inspectFlags struct {
-	snapshot, accel, trace, stats, meta, plugins string
-	budget                                       uint64
-	console                                      bool
+	snapshot, accel, views, switching, trace, stats, meta, plugins string
+	budget                                                         uint64
+	console, train                                                 bool
 }
 
 func (i *inspectFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&i.accel, "accel", "soft", "what runs the trusted VM: soft (SLOW-BRIDGE), kvm (FAST-BRIDGE), or auto: KVM where it can be used")
+	f.StringVar(&i.views, "views", "", "emu: FAST-BRIDGE on the emulator's vCPU, for debugging")
+	f.StringVar(&i.switching, "switch", "inguest", "how FAST-BRIDGE switches views: inguest, or exit as in the paper")
+	i.addCommon(f)
+}
+
+// addCommon adds the flags that emu train has too.
+func (i *inspectFlags) addCommon(f *pflag.FlagSet) {
 	f.StringVar(&i.snapshot, "snapshot", "", "memory snapshot of the untrusted machine, in any format of \"emu snapshot info\"")
-	f.StringVar(&i.accel, "accel", "soft", "what runs the trusted VM: soft")
 	f.StringVar(&i.stats, "stats", "", "say what the run took on standard error: text or json")
 	f.Lookup("stats").NoOptDefVal = "text"
 	f.StringVar(&i.trace, "trace", "", "write the tool's system calls and their scopes to this file")
@@ -65,14 +76,30 @@ spent; 125 emu could not run it, or the snapshot leads nowhere (a finding); 2 us
 	return c
 }
 
+func newTrainCommand(logger func() (hclog.Logger, error)) *cobra.Command {
+	flags := inspectFlags{accel: "soft", switching: "inguest", train: true}
+	c := &cobra.Command{
+		Use:   "train --snapshot FILE [flags] -- TOOL [ARGUMENT]...",
+		Short: "Fill Meta-Data ahead of time: run a tool in SLOW-BRIDGE and leave its output aside",
+		Long: `Train runs a tool as "emu inspect --accel=soft" does and keeps what is learned, so that FAST-BRIDGE need not stop for it. What the tool
+prints is dropped, except for what it says on standard error. The exit codes are those of emu inspect.`,
+		RunE: func(c *cobra.Command, args []string) error { return runInspect(c, &flags, logger, args) },
+	}
+	flags.addCommon(c.Flags())
+	c.Flags().SetInterspersed(false)
+	return c
+}
+
 func runInspect(c *cobra.Command, flags *inspectFlags, logger func() (hclog.Logger, error), args []string) error {
 	switch {
 	case flags.snapshot == "":
-		return usageError("emu inspect needs --snapshot FILE")
+		return usageError("emu %s needs --snapshot FILE", c.Name())
 	case len(args) == 0:
 		return usageError("there is no tool to run; as in: emu --snapshot %s -- ps aux", flags.snapshot)
-	case flags.accel != "soft":
-		return usageError("--accel %s: what there is is soft", flags.accel)
+	case flags.views != "" && flags.views != "emu":
+		return usageError("--views %s: it is emu", flags.views)
+	case flags.switching != "inguest" && flags.switching != "exit":
+		return usageError("--switch %s: it is inguest or exit", flags.switching)
 	case flags.stats != "" && flags.stats != "text" && flags.stats != "json":
 		return usageError("--stats %s: text or json", flags.stats)
 	}
@@ -115,7 +142,23 @@ func inspectSnapshot(c *cobra.Command, flags *inspectFlags, log hclog.Logger, ar
 		Stdout: writerFunc(func(p []byte) (int, error) { quiet(); return c.OutOrStdout().Write(p) }),
 		Stderr: writerFunc(func(p []byte) (int, error) { quiet(); return c.ErrOrStderr().Write(p) }),
 	}
-	if flags.meta != "none" {
+	if o.Accel, err = chooseAccel(flags.accel, log); err != nil {
+		return 0, err
+	}
+	switch {
+	case flags.views == "emu":
+		o.Fast, o.Accel = inspect.FastEmulated, nil
+	case o.Accel != nil:
+		o.Fast = inspect.FastKVM
+	}
+	o.ExitSwitching = flags.switching == "exit"
+	if flags.train {
+		o.Stdout = io.Discard
+	}
+	switch {
+	case flags.meta == "none" && flags.train:
+		return 0, usageError("emu train keeps what it learns: --meta none leaves it nowhere")
+	case flags.meta != "none":
 		o.MetaData = &metadata.Store{Path: flags.meta}
 		if flags.meta == "" {
 			if o.MetaData.Path, err = metadata.DefaultPath(); err != nil {
@@ -147,6 +190,25 @@ func inspectSnapshot(c *cobra.Command, flags *inspectFlags, log hclog.Logger, ar
 	return res.ExitCode, err
 }
 
+// chooseAccel returns KVM's vCPUs if they are wanted and can be had, else nil.
+func chooseAccel(accel string, log hclog.Logger) (machine.Accelerator, error) {
+	switch accel {
+	case "soft":
+		return nil, nil
+	case "kvm", "auto":
+	default:
+		return nil, usageError("--accel %s: it is soft, kvm or auto", accel)
+	}
+	if _, err := kvmaccel.SupportedCPUID(); err != nil {
+		if accel == "auto" {
+			log.Info("SLOW-BRIDGE alone runs the tool", "reason", err)
+			return nil, nil
+		}
+		return nil, err
+	}
+	return accelerator(log), nil
+}
+
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
@@ -168,6 +230,18 @@ func printInspectStats(w io.Writer, form string, s *inspectStats) {
 	fmt.Fprintf(w, "time          identify %v, policy %v, image %v, restore %v, connect %v, run %v, learn %v\n",
 		round(t.Identify), round(t.Policy), round(t.Image), round(t.Restore), round(t.Connect), round(t.Run), round(t.Learn))
 	fmt.Fprintf(w, "instructions  %d, of them %d in %d scopes\n", s.Instructions, s.Redirection.Instructions, s.Redirection.Scopes)
+	if f := s.Fast; f != nil {
+		fmt.Fprintf(w, "FAST-BRIDGE   %d system calls in scopes of %d looked at; %d views switched, %d by exits; %d local functions called, %d interrupts\n",
+			f.Scopes, f.Syscalls, f.Switches, f.SwitchExits, f.Subtrees, f.Interrupts)
+		fmt.Fprintf(w, "exits         %d in all: %d of system calls, %d of pages, %d instructions interpreted, %d derived, %d unknown, %d trainings (%v)\n",
+			f.Exits, f.Syscalls, f.Faults, f.Interpreted, f.Derived, f.Unknown, f.Trainings, round(f.Fallback))
+		fmt.Fprintf(w, "sites         ")
+		for _, c := range slices.Sorted(maps.Keys(f.Sites)) {
+			fmt.Fprintf(w, "%s %d  ", c, f.Sites[c])
+		}
+		fmt.Fprintf(w, "\ntime          %v in emu, %v in FALLBACK, the rest in the guest\n", round(f.Host), round(f.Fallback))
+		return
+	}
 	fmt.Fprintf(w, "redirected    %d accesses, %d pages of the snapshot\n", s.Redirection.Routed, s.PagesRead)
 	fmt.Fprintf(w, "policy        handlers asked about %d of %d instructions, %d calls elided, %d locks set free, %d branches checked\n",
 		s.Asked, s.Redirection.Plans, s.Redirection.Elided, s.Redirection.Locks, s.Redirection.Branches)

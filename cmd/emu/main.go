@@ -136,7 +136,7 @@ func newRoot() *cobra.Command {
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(newRunCommand(logger), newDisasmCommand(), newSnapshotCommand(), newImageCommand(), newMetaCommand(),
-		newExplainCommand(), newInspectCommand(logger), newPolicyCommand(logger),
+		newExplainCommand(), newInspectCommand(logger), newTrainCommand(logger), newPolicyCommand(logger),
 		newDoctorCommand(logger))
 	return root
 }

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -18,6 +20,8 @@ import (
 	"github.com/hybridbridge/emu/core/machine"
 	"github.com/hybridbridge/emu/core/memory"
 	"github.com/hybridbridge/emu/cpu"
+	"github.com/hybridbridge/emu/cpu/vcpu"
+	"github.com/hybridbridge/emu/kvmaccel"
 )
 
 type runOptions struct {
@@ -38,6 +42,7 @@ type runOptions struct {
 	seed                        uint64
 	kernelStub                  bool
 	shifts                      string
+	accel                       string
 }
 
 func newRunCommand(logger func() (hclog.Logger, error)) *cobra.Command {
@@ -75,6 +80,7 @@ Exit codes: 0 power-off; 1 error; 2 usage; 3 reset under --no-reboot; 4 triple f
 	f.StringArrayVar(&o.drives, "drive", nil, "virtio disk: FILE[,format=raw|qcow2][,readonly][,snapshot] (repeatable)")
 	f.StringVar(&o.serial, "serial", "stdio", "first serial port: stdio, file:FILE, unix:SOCKET or none")
 	f.StringVar(&o.cpu, "cpu", "", "change the processor's features: +la57,-pcid,... (names as in /proc/cpuinfo)")
+	f.StringVar(&o.accel, "accel", "soft", "what runs the guest: soft (the emulator, whose runs repeat), kvm, or auto (kvm if it can be used)")
 	f.BoolVar(&o.rng, "rng", false, "plug in a virtio random generator, whose numbers repeat")
 	f.StringVar(&o.virtioConsole, "virtio-console", "", "plug in a virtio console that writes to this file")
 	f.StringVar(&o.save, "save", "", "where to save a snapshot")
@@ -103,6 +109,8 @@ func (o *runOptions) check() error {
 		return usageError("--kernel and --load exclude each other: a snapshot holds the kernel")
 	case o.saveWhen != "" && o.save == "":
 		return usageError("--save-when needs --save FILE")
+	case o.accel == "kvm" && (o.gdb != "" || o.taint):
+		return usageError("--gdb and --taint need the emulator: --accel=soft")
 	}
 	return nil
 }
@@ -139,8 +147,8 @@ func (o *runOptions) config(log hclog.Logger) (machine.Config, error) {
 	if cfg.CPU.Features, cfg.CPU.Model, err = cpu.ParseModel(o.cpu); err != nil {
 		return cfg, usageError("--cpu: %w", err)
 	}
-	if o.load != "" {
-		return cfg, nil
+	if err := o.accelerate(&cfg, log); err != nil || o.load != "" {
+		return cfg, err
 	}
 	if cfg.Kernel, err = os.ReadFile(o.kernel); err != nil {
 		return cfg, err
@@ -160,6 +168,47 @@ func (o *runOptions) config(log hclog.Logger) (machine.Config, error) {
 		}
 	}
 	return cfg, nil
+}
+
+// accelerate has KVM run the guest if that is wanted. A model of processor that nobody has asked for gives up what KVM lacks.
+func (o *runOptions) accelerate(cfg *machine.Config, log hclog.Logger) error {
+	switch o.accel {
+	case "soft":
+		return nil
+	case "kvm", "auto":
+	default:
+		return usageError("--accel %s: it is soft, kvm or auto", o.accel)
+	}
+	host, err := kvmaccel.SupportedCPUID()
+	switch {
+	case o.accel == "auto" && (o.gdb != "" || o.taint):
+		log.Info("running in the emulator, which --gdb and --taint need")
+		return nil
+	case err != nil && o.accel == "auto":
+		log.Warn("running in the emulator", "reason", err)
+		return nil
+	case err != nil:
+		return err
+	}
+	if o.load == "" && o.cpu == "" {
+		var dropped []string
+		if cfg.CPU, dropped, _ = cfg.CPU.Fit(host); dropped != nil {
+			log.Warn("the processor goes without what KVM lacks here", "features", strings.Join(dropped, " "))
+		}
+	}
+	cfg.Accel = accelerator(log)
+	return nil
+}
+
+// accelerator makes vCPUs of KVM's.
+func accelerator(log hclog.Logger) machine.Accelerator {
+	return func(model *cpu.CPU, p vcpu.Platform) (vcpu.Accelerated, error) {
+		v, err := kvmaccel.New(kvmaccel.Config{Model: model, Platform: p, Log: log})
+		if err != nil {
+			return nil, err
+		}
+		return v, nil
+	}
 }
 
 func runMachine(ctx context.Context, o *runOptions, log hclog.Logger) error {
@@ -259,7 +308,7 @@ func (r *runner) once(ctx context.Context) (again bool, err error) {
 		r.gdb.Attach(m, machine.Symbols(cfg.Kernel))
 		run = r.gdb.Run
 	}
-	begin, first := time.Now(), m.CPU().Instructions()
+	begin, first := time.Now(), m.VCPU().Instructions()
 	out := run(runCtx, o.budget)
 	for out.Reason == machine.Text || out.Reason == machine.Interrupted && runCtx.Err() == nil {
 		if out.Reason == machine.Text {
@@ -351,32 +400,29 @@ func (r *runner) missedSave() error {
 
 // printStats prints the statistics of a run that began with instruction first.
 func printStats(w io.Writer, m *machine.Machine, first uint64, d time.Duration) {
-	s, devices := m.Statistics()
-	n := m.CPU().Instructions()
-	ratio := func(a, b uint64) float64 {
-		if b == 0 {
-			return 0
-		}
-		return 100 * float64(a) / float64(b)
-	}
+	s, exits := m.Statistics()
+	n := m.VCPU().Instructions()
 	did := n - first
-	fmt.Fprintf(w, "instructions      %d, of which %d in %.2f s, %.1f MIPS; guest time %.3f s\n",
-		n, did, d.Seconds(), float64(did)/d.Seconds()/1e6, float64(m.Now())/1e9)
-	fmt.Fprintf(w, "blocks            %d executed, %d built, %.4f %% hits; %d pages of code dropped\n",
-		s.BlocksExecuted, s.BlocksBuilt, 100-ratio(s.BlocksBuilt, s.BlocksExecuted), s.CodeDrops)
-	fmt.Fprintf(w, "TLB               %d misses, one in %.0f instructions\n", s.TLBMisses, float64(did)/float64(max(s.TLBMisses, 1)))
-	fmt.Fprintf(w, "interrupts        %d\n", s.Interrupts)
-	for v, k := range s.Exceptions {
-		if k > 0 {
-			fmt.Fprintf(w, "exception %-7d %d\n", v, k)
+	if kvm, ok := m.VCPU().(interface{ Exits() map[string]uint64 }); ok {
+		fmt.Fprintf(w, "guest time        %.3f s, of which %.3f s in %.2f s under KVM\n", float64(m.Now())/1e9, float64(did)/1e9, d.Seconds())
+		for cause, k := range kvm.Exits() {
+			exits["KVM: "+cause] = k
+		}
+	} else {
+		ratio := func(a, b uint64) float64 { return 100 * float64(a) / float64(max(b, 1)) }
+		fmt.Fprintf(w, "instructions      %d, of which %d in %.2f s, %.1f MIPS; guest time %.3f s\n",
+			n, did, d.Seconds(), float64(did)/d.Seconds()/1e6, float64(m.Now())/1e9)
+		fmt.Fprintf(w, "blocks            %d executed, %d built, %.4f %% hits; %d pages of code dropped\n",
+			s.BlocksExecuted, s.BlocksBuilt, 100-ratio(s.BlocksBuilt, s.BlocksExecuted), s.CodeDrops)
+		fmt.Fprintf(w, "TLB               %d misses, one in %.0f instructions\n", s.TLBMisses, float64(did)/float64(max(s.TLBMisses, 1)))
+		fmt.Fprintf(w, "interrupts        %d\n", s.Interrupts)
+		for v, k := range s.Exceptions {
+			if k > 0 {
+				fmt.Fprintf(w, "exception %-7d %d\n", v, k)
+			}
 		}
 	}
-	names := make([]string, 0, len(devices))
-	for name := range devices {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		fmt.Fprintf(w, "exits %-11s %d\n", name, devices[name])
+	for _, name := range slices.Sorted(maps.Keys(exits)) {
+		fmt.Fprintf(w, "exits %-11s %d\n", name, exits[name])
 	}
 }

@@ -17,7 +17,8 @@ type Shifts struct {
 	// PhysBase is the kernel's phys_base, as a two's complement number: the image starts at the physical address for
 	// which it was linked plus Text plus PhysBase. 0 in a 32-bit kernel.
 	PhysBase uint64
-	// Regions are the bases of the memory regions of a 64-bit kernel; the zero value leaves them to the kernel.
+	// Regions are the bases of the memory regions; the zero value leaves them to the kernel. A 32-bit kernel has Vmemmap
+	// alone: its mem_map, which it allocates.
 	Regions Regions
 }
 
@@ -41,6 +42,9 @@ const (
 	lowest4     = 0xffff8000_00000000
 	lowest5     = 0xff000000_00000000
 	maxMinimum  = 512 << 20 // from where the stub searches at most
+
+	pageOffset32 = 0xc0000000 // PAGE_OFFSET of i386
+	structPage   = 64         // bytes, at most
 )
 
 // place decides where the kernel goes, as choose_random_location() of arch/x86/boot/compressed/kaslr.c does: at
@@ -185,14 +189,16 @@ func (l *loader) exact(want Shifts, base, end uint64) error {
 		return bad("this kernel image has no relocations")
 	case want.Text%align != 0 || want.PhysBase%align != 0:
 		return bad("text %#x and phys_base %#x must be multiples of %#x", want.Text, want.PhysBase, align)
-	case im.Bits == 32 && (want.PhysBase != 0 || r != Regions{}):
-		return bad("a 32-bit kernel has neither phys_base nor memory regions")
+	case im.Bits == 32 && (want.PhysBase != 0 || r.PageOffset != 0 || r.Vmalloc != 0):
+		return bad("a 32-bit kernel has neither phys_base nor memory regions but vmemmap")
+	case im.Bits == 32 && r.Vmemmap != 0 && (r.Vmemmap < pageOffset32 || r.Vmemmap-pageOffset32 >= l.m.Usable() || r.Vmemmap%64 != 0):
+		return bad("vmemmap %#x is not in the direct map of the %d MiB of RAM", r.Vmemmap, l.m.Usable()>>20)
 	case im.Bits == 32 && (want.Text > imageSize32 || phys+end-base > imageSize32),
 		im.Bits == 64 && (want.Text > imageSize64 || im.virt()-kernelMap+want.Text+end-base > imageSize64):
 		return bad("text %#x moves the kernel beyond the place for it", want.Text)
 	case phys < memory.HighBase || phys > memory.MaxPhysical:
 		return bad("text %#x and phys_base %#x put the kernel at the physical address %#x", want.Text, want.PhysBase, phys)
-	case r != Regions{} && (r.PageOffset%regionAlign != 0 || r.Vmalloc%regionAlign != 0 || r.Vmemmap%regionAlign != 0):
+	case im.Bits == 64 && r != Regions{} && (r.PageOffset%regionAlign != 0 || r.Vmalloc%regionAlign != 0 || r.Vmemmap%regionAlign != 0):
 		return bad("the bases of memory regions must be multiples of %#x", uint64(regionAlign))
 	}
 	l.kaslr, l.phys, l.Shifts = want.Text != 0 || r != Regions{}, phys, want

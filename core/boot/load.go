@@ -261,6 +261,10 @@ func (l *loader) linux() error {
 		// The room behind the image that the kernel grows into (brk, early page tables): keep the initrd out of it.
 		l.s.taken = append(l.s.taken, span{base, end})
 	}
+	if at := l.Shifts.Regions.Vmemmap; im.Bits == 32 && at != 0 {
+		n := l.m.Usable() / memory.PageSize * structPage
+		l.s.taken = append(l.s.taken, span{at - pageOffset32, at - pageOffset32 + n})
+	}
 	if err := l.commandLine(h.cmdLineSize); err != nil {
 		return err
 	}

@@ -77,9 +77,9 @@ var specs = map[string]Spec{
 	}},
 	"ps-ef": {PID: re(`^\S+ (\d+) `), Rules: []Rule{drift(0.3, 1.5, share, 3), drift(0, 1, moment, 4)}},
 	"ps-threads": {PID: re(`^(\d+) `), Key: re(`^\d+ (\d+) `), Rules: []Rule{
-		ofHarness(ignored(awaiting, 12)), ignored(placed, 11), in(`^\d+ \d+ \d+ 2 `, ignored(asleep, 12)),
+		ofHarness(ignored(awaiting, 6, 12)), ignored(placed, 11), in(`^\d+ \d+ \d+ 2 `, ignored(asleep, 12)),
 	}},
-	"ps-long": {PID: re(`^(\d+) `), Rules: []Rule{drift(0, 1, moment, 22), ofHarness(drift(0, 64, awaiting, 12, 13))}},
+	"ps-long": {PID: re(`^(\d+) `), Rules: []Rule{drift(0, 1, moment, 22), ofHarness(drift(0, 64, awaiting, 12, 13)), ofHarness(ignored(awaiting, 18))}},
 	// The tool's own process, the last child, decides how the branch above it is drawn.
 	"pstree": {PID: re(`,(\d+)`), Rewrite: strings.NewReplacer("`-", "-", "|", "")},
 	// A share of 100.0 leaves no blank before it.
@@ -87,7 +87,7 @@ var specs = map[string]Spec{
 		in(`^top - `, drift(0.25, 0.2, average, -1, -2, -3)), in(`^Tasks:`, drift(0, 3, counted)),
 		in(`^%Cpu`, drift(0, 100, interval)), in(`^MiB Mem`, drift(0.02, 1, gauge, 5, 7, 9)), in(`^MiB Swap`, drift(0.02, 1, gauge, 8)),
 		in(`^\d+ \S+ `, ignored(interval, 8)), in(`^\d+ \S+ `, drift(0, 0.2, gauge, 9)),
-		ofHarness(drift(0, 64, awaiting, 5, 6)),
+		ofHarness(drift(0, 64, awaiting, 5, 6)), ofHarness(ignored(awaiting, 7)),
 	}},
 	"pidstat": {PID: re(`^[\d:]+ \d+ (\d+) `), Rules: []Rule{
 		in(`^[\d:]+ \d+ \d+ `, drift(0.4, 1.5, share, 3, 4, 5, 6, 7)), ignored(placed, 8), in(`^[\d:]+ \d+ \d+ `, ignored(above, 0)),
@@ -128,10 +128,12 @@ var specs = map[string]Spec{
 	"proc-list": {Split: true, PID: re(`^(\d+)$`), Anonymous: true},
 	// Counted from the end, because a name may have blanks in it.
 	"proc-stat-all": {PID: re(`^(\d+) \(`), Rules: []Rule{
-		ignored(placed, -14), ofHarness(ignored(awaiting, -18, -19, -20, -21)), ofHarness(drift(0, 16, awaiting, -29)),
+		ignored(placed, -14), ofHarness(ignored(awaiting, 2, -18, -19, -20, -21)), ofHarness(drift(0, 16, awaiting, -29)),
 	}},
 	"proc-status-all": {Record: re(`^Name:`), PID: re(`^Pid: (\d+)$`), Key: re(`^(\w+):`), Rules: []Rule{
-		{PID: harness, Lines: re(`^(Vm|Rss)`), Abs: 64, Why: awaiting}, {PID: harness, Lines: re(`^Sig`), Fields: []int{1}, Ignore: true, Why: awaiting},
+		{PID: harness, Lines: re(`^(Vm|Rss)`), Abs: 64, Why: awaiting},
+		{PID: harness, Lines: re(`^Sig`), Fields: []int{1}, Ignore: true, Why: awaiting},
+		{PID: harness, Lines: re(`^State`), Fields: []int{1, 2}, Ignore: true, Why: awaiting},
 	}},
 	"proc-cmdline-all": {PID: re(`^/proc/(\d+) `)},
 	// What bash says about a process that is gone, and the environments of the others, come on ways of their own.

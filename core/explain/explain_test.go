@@ -41,6 +41,14 @@ func (a *assembler) emit(code string, category policy.Category, ops []policy.Ope
 		}
 		contexts = []metadata.Context{{Path: a.path(0), Decision: metadata.Decision{Routes: routes}}}
 	}
+	// All addresses but those on the stack and in user space are such as both machines have.
+	for i := range contexts {
+		for j, o := range ops {
+			if route := contexts[i].Routes[j]; o.Reason != policy.ByStack && o.Reason != policy.ByUser {
+				contexts[i].Marks |= metadata.NeedsLocal << (route - policy.Local)
+			}
+		}
+	}
 	l := metadata.Location{Module: a.module, Offset: a.at}
 	site := metadata.Site{
 		Location: l, Bytes: []byte(code), Bits: a.bits, Category: category,

@@ -50,6 +50,9 @@ type Options struct {
 	Kernel string
 	// ModuleDir is lib/modules/RELEASE for a kernel that is given as an image; "" means that there are no modules.
 	ModuleDir string
+	// Debug is a Debian package or a vmlinux with debugging information, from which types and symbols are taken. If it is "" and
+	// the kernel has no types of its own, Debian's package is fetched.
+	Debug string
 	// Tools are names of Debian packages; nil means DefaultTools. Not used with Root.
 	Tools []string
 	// Root is a folder whose files are the toolbox.
@@ -381,7 +384,7 @@ func (b *builder) boot(ctx context.Context) error {
 	btf, err := ask(ctx, s, "/sys/kernel/btf/vmlinux")
 	switch {
 	case errors.Is(err, errNoFile):
-		// A kernel without type information is known by its banner alone.
+		// Such a kernel is known by its banner alone.
 	case err != nil:
 		return err
 	default:
@@ -396,6 +399,11 @@ func (b *builder) boot(ctx context.Context) error {
 			return err
 		}
 		if err := os.WriteFile(to, text, 0o644); err != nil {
+			return err
+		}
+	}
+	if i.BTFHash == "" || b.options.Debug != "" {
+		if err := b.addDebugInfo(ctx); err != nil {
 			return err
 		}
 	}

@@ -32,6 +32,9 @@ type Placement struct {
 	LA57 bool `json:"la57,omitempty"`
 	// PTI switches page-table isolation on.
 	PTI bool `json:"pti,omitempty"`
+	// Memory, if larger than the image's, is the size of RAM in bytes: a 32-bit kernel lies within it, and its addresses depend
+	// on it.
+	Memory uint64 `json:"memory,omitempty"`
 	// MemoryAbove is the physical address from which a 64-bit machine has RAM, beside the first MiB: a power of two from
 	// DefaultMemoryAbove, which 0 stands for. See Above.
 	MemoryAbove uint64 `json:"memory_above,omitempty"`
@@ -61,7 +64,7 @@ func Above(end, size uint64) (uint64, error) {
 
 // modelChanges leave the processor of 64-bit trusted VMs what every KVM has: docs/decisions/trusted-images.md. Global pages end later,
 // see endGlobalPages.
-const modelChanges = "-pcid,-invpcid,-tsc_deadline_timer"
+const modelChanges = "-pcid,-invpcid,-rdseed,-tsc_deadline_timer"
 
 // key names a placement in file names.
 func (p Placement) key() (string, error) {
@@ -203,7 +206,7 @@ func (i *Image) boot(ctx context.Context, p Placement, progress Progress) (*sess
 		initramfs = append(initramfs, more...)
 	}
 	c := machine.Config{
-		MemorySize: i.Memory, Kernel: kernel, Initrd: initramfs, CommandLine: i.CommandLine, Shifts: &boot.Shifts{},
+		MemorySize: max(i.Memory, p.Memory), Kernel: kernel, Initrd: initramfs, CommandLine: i.CommandLine, Shifts: &boot.Shifts{},
 	}
 	if p.Shifts != nil {
 		c.Shifts = p.Shifts

@@ -57,6 +57,9 @@ type Info struct {
 	CommandLine string `json:"command_line"`
 	// Kernel says what the image was made from: a package with its version, or a file.
 	Kernel string `json:"kernel"`
+	// Debug says what types and data symbols come from if the kernel itself does not have them: a package with its version, or
+	// a file.
+	Debug string `json:"debug,omitempty"`
 	// Tools are the packages of the toolbox, or the folder.
 	Tools   []string `json:"tools"`
 	Modules []string `json:"modules"`
@@ -87,11 +90,12 @@ const (
 // KernelPath returns the path of the kernel image, as boot.Parse reads it.
 func (i *Image) KernelPath() string { return filepath.Join(i.Dir, fileKernel) }
 
-// KallsymsPath returns the path of what /proc/kallsyms said, modules included, with a kernel at the addresses for which it
-// was linked. Modules lie elsewhere in a randomised one.
+// KallsymsPath returns the path of what /proc/kallsyms said, modules included, and Debug, with a kernel at the addresses for
+// which it was linked. Modules lie elsewhere in a randomised one.
 func (i *Image) KallsymsPath() string { return filepath.Join(i.Dir, fileKallsyms) }
 
-// BTFPath returns the path of the kernel's type information. There is none if BTFHash is "".
+// BTFPath returns the path of the kernel's type information, in the form of a .BTF section: the kernel's own, or made from
+// Debug.
 func (i *Image) BTFPath() string { return filepath.Join(i.Dir, fileBTF) }
 
 // NotesPath returns the path of the kernel's ELF notes, with its build ID.

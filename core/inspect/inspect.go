@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/hybridbridge/emu/core/boot"
+	"github.com/hybridbridge/emu/core/fastbridge"
 	"github.com/hybridbridge/emu/core/image"
 	"github.com/hybridbridge/emu/core/machine"
 	"github.com/hybridbridge/emu/core/metadata"
@@ -28,7 +29,8 @@ import (
 	"github.com/hybridbridge/emu/snapshots/linux"
 )
 
-// DefaultBudget is how many instructions a tool may take unless Options or the policy say otherwise: some minutes.
+// DefaultBudget is how many instructions a tool may take unless Options or the policy say otherwise: some minutes. Under KVM it is
+// nanoseconds.
 const DefaultBudget = 10_000_000_000
 
 // Policies is who decides: the programs of package core/policy/host.
@@ -50,8 +52,14 @@ type Options struct {
 	// Env is added to the tool's environment, as NAME=VALUE.
 	Env            []string
 	Stdout, Stderr io.Writer
-	Images         *image.Store
-	Policies       Policies
+	// Fast says on which vCPU FAST-BRIDGE runs the tool; empty means SLOW-BRIDGE alone.
+	Fast FastMode
+	// Accel makes FastKVM's vCPU.
+	Accel machine.Accelerator
+	// ExitSwitching: see fastbridge.Config.
+	ExitSwitching bool
+	Images        *image.Store
+	Policies      Policies
 	// MetaData, if not nil, is what is known already and where this run adds what it learns.
 	MetaData *metadata.Store
 	// Budget is how many instructions the tool may take; 0 leaves it to the policy, then to DefaultBudget.
@@ -63,6 +71,19 @@ type Options struct {
 	Progress image.Progress
 	Log      hclog.Logger
 }
+
+// timerSlack makes a tick of the trusted VM's clock rarer than its 4 ms: one takes half of that where KVM itself is emulated.
+const timerSlack = 40_000_000
+
+// FastMode is the vCPU of FAST-BRIDGE.
+type FastMode string
+
+// Modes.
+const (
+	FastOff      FastMode = ""
+	FastEmulated FastMode = "emu" // the emulator's, for debugging and for machines without KVM
+	FastKVM      FastMode = "kvm"
+)
 
 // Times are how long the parts of a run took.
 type Times struct {
@@ -80,6 +101,7 @@ type Stats struct {
 	Times        Times             `json:"times"`
 	Instructions uint64            `json:"instructions"` // executed in the trusted VM
 	Redirection  cpu.RedirectStats `json:"redirection"`
+	Fast         *fastbridge.Stats `json:"fast,omitempty"`
 	// Pages are the numbers of the snapshot's physical pages that were read.
 	Pages []uint64 `json:"-"`
 	// Asked is about how many instructions the handlers were asked.
@@ -130,15 +152,26 @@ func BuildCommand(k *linux.Kernel) string {
 	return "emu image build --kernel linux-image-" + k.Release + arch
 }
 
-// Place is where the trusted kernel must lie for a snapshot's virtual addresses to be its own.
-func Place(k *linux.Kernel) image.Placement {
+// Place is where the trusted kernel, whose symbols are in the table, must lie for a snapshot's virtual addresses to be its own.
+func Place(k *linux.Kernel, t *symbols.Table) image.Placement {
 	p := image.Placement{LA57: k.Form == linux.Level5, PTI: k.PTI}
+	if !k.Form.Wide() {
+		// Page structures are at addresses that depend on what was allocated before them, and those of vmalloc on the RAM.
+		const most = 1 << 30 // what the kernel's address space can show at once
+		read := func(name string) uint64 {
+			a, _ := t.Address(name)
+			v, _ := k.Space.Uint32(a)
+			return uint64(v)
+		}
+		p.Shifts = &boot.Shifts{Text: k.TextShift, Regions: boot.Regions{Vmemmap: read("mem_map")}}
+		p.Memory = min(read("max_low_pfn")<<12, most)
+		return p
+	}
 	if k.TextShift == 0 && k.PhysBase == 0 {
 		return p // no KASLR
 	}
-	p.Shifts = &boot.Shifts{Text: k.TextShift}
-	if k.Form.Wide() {
-		p.Shifts.Regions = boot.Regions{PageOffset: k.PageOffset, Vmalloc: k.VmallocBase, Vmemmap: k.VmemmapBase}
+	p.Shifts = &boot.Shifts{
+		Text: k.TextShift, Regions: boot.Regions{PageOffset: k.PageOffset, Vmalloc: k.VmallocBase, Vmemmap: k.VmemmapBase},
 	}
 	return p
 }
@@ -152,11 +185,15 @@ type run struct {
 	table  *symbols.Table
 	types  *slowbridge.Types
 	policy policy.Policy
+	snap   snapshots.Snapshot
 	bridge *slowbridge.Bridge
-	known  *metadata.Set
-	sess   *session.Session
-	stats  Stats
-	since  time.Time
+	fast   *fastbridge.Bridge
+	// trained says that SLOW-BRIDGE has run the command.
+	trained bool
+	known   *metadata.Set
+	sess    *session.Session
+	stats   Stats
+	since   time.Time
 }
 
 // lap returns the time since the last lap.
@@ -187,6 +224,7 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	if r.kernel, err = linux.Identify(snap); err != nil {
 		return res, fmt.Errorf("%s: %w", o.Snapshot, err)
 	}
+	r.snap = snap
 	r.memory = slowbridge.NewMemory(snap)
 	r.stats.Times.Identify = r.lap()
 
@@ -196,10 +234,8 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	} else if err != nil {
 		return res, err
 	}
-	if r.image.BTFHash == "" {
-		return res, fmt.Errorf("the kernel %s has no type information (.BTF), from which emu takes where its structures have what", r.kernel.Release)
-	}
-	if r.image.Agent != session.AgentVersion {
+	_, err = os.Stat(r.image.BTFPath())
+	if r.image.Agent != session.AgentVersion || errors.Is(err, os.ErrNotExist) {
 		return res, &OldImageError{ID: r.image.ID, Command: BuildCommand(r.kernel)}
 	}
 	k := policy.Kernel{Banner: r.kernel.Banner, Release: r.kernel.Release, Bits: r.image.Bits}
@@ -213,7 +249,7 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	if r.types, err = r.btf(); err != nil {
 		return res, err
 	}
-	place := Place(r.kernel)
+	place := Place(r.kernel, r.table)
 	if r.kernel.Form.Wide() {
 		// Physical addresses of the two machines have nothing in common.
 		ranges := snap.Ranges()
@@ -232,12 +268,19 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	r.stats.Times.Image = r.lap()
 
 	o.Progress("restoring the trusted VM")
-	r.sess, err = session.Open(state, session.Config{
-		Budget: cmp.Or(o.Budget, r.policy.Budget, DefaultBudget), Console: o.Console, Log: o.Log,
-		Taint: &cpu.TaintOptions{PointerPart: true}, Beyond: r.memory.Page,
-		OnStart:   func(int) error { return r.connect(ctx) },
-		OnOutcome: r.outcome,
-	})
+	cfg := session.Config{
+		Budget: cmp.Or(o.Budget, r.policy.Budget, DefaultBudget), Console: o.Console, Log: o.Log, OnOutcome: r.outcome,
+	}
+	if o.Fast == FastOff {
+		cfg.Taint, cfg.Beyond = &cpu.TaintOptions{PointerPart: true}, r.memory.Page
+		cfg.OnStart = func(int) error { return r.connect(ctx) }
+	} else {
+		if cfg.Accel = o.Accel; cfg.Accel != nil {
+			cfg.TimerSlack = timerSlack
+		}
+		cfg.OnStart = func(int) error { return r.connectFast(ctx) }
+	}
+	r.sess, err = session.Open(state, cfg)
 	if err != nil {
 		return res, err
 	}
@@ -245,14 +288,18 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	r.stats.Times.Restore = r.lap()
 
 	o.Progress("running " + o.Argv[0])
-	c := r.sess.Machine().CPU()
+	c := r.sess.Machine().VCPU()
 	before := c.Instructions()
 	res.ExitCode, err = r.sess.Run(ctx, session.Command{Argv: o.Argv, Env: o.Env, Stdout: o.Stdout, Stderr: o.Stderr})
 	r.stats.Times.Run += r.lap()
 	r.stats.Instructions = c.Instructions() - before
-	r.stats.Redirection = c.RedirectStats()
 	r.stats.Pages = r.memory.Touched()
+	if r.fast != nil {
+		s := r.fast.Stats()
+		r.stats.Fast = &s
+	}
 	if err == nil && r.bridge != nil {
+		r.stats.Redirection = r.sess.Machine().CPU().RedirectStats()
 		r.stats.Asked = r.bridge.Asked()
 		if r.MetaData != nil {
 			o.Progress("recording what was learned")
@@ -324,24 +371,40 @@ func identity(path string) (string, error) {
 // connect lets the machine see the snapshot from here on.
 func (r *run) connect(ctx context.Context) error {
 	r.stats.Times.Run = r.lap()
-	var err error
-	if r.MetaData != nil {
-		if r.known, err = r.MetaData.Load(r.key()); err != nil && !errors.Is(err, metadata.ErrNotFound) {
-			return err
-		}
+	err := r.load()
+	if err != nil {
+		return err
 	}
+	cfg := r.bridgeConfig(ctx)
+	cfg.Machine = r.sess.Machine()
+	r.bridge, err = slowbridge.New(cfg)
+	r.stats.Times.Connect = r.lap()
+	return err
+}
+
+// load loads what is known.
+func (r *run) load() (err error) {
+	if r.MetaData == nil {
+		return nil
+	}
+	if r.known, err = r.MetaData.Load(r.key()); errors.Is(err, metadata.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// bridgeConfig is what both bridges need to know.
+func (r *run) bridgeConfig(ctx context.Context) slowbridge.Config {
 	cfg := slowbridge.Config{
-		Machine: r.sess.Machine(), Memory: r.memory, Kernel: r.kernel, Symbols: r.table, Types: r.types, Policy: r.policy, Known: r.known,
+		Memory: r.memory, Kernel: r.kernel, Symbols: r.table, Types: r.types, Policy: r.policy, Known: r.known,
 		Plans: func(s []policy.Site) ([]policy.Plan, error) { return r.Policies.Plans(ctx, s) },
 	}
 	if r.Trace != nil {
 		cfg.Trace = func(call, scope string) {
-			fmt.Fprintf(r.Trace, "%d %s %s\n", r.sess.Machine().CPU().Instructions(), call, scope)
+			fmt.Fprintf(r.Trace, "%d %s %s\n", r.sess.Machine().VCPU().Instructions(), call, scope)
 		}
 	}
-	r.bridge, err = slowbridge.New(cfg)
-	r.stats.Times.Connect = r.lap()
-	return err
+	return cfg
 }
 
 // modules returns the modules of the snapshot that the trusted VM is to load beyond those of its image: their functions are
@@ -394,6 +457,9 @@ func (r *run) btf() (*slowbridge.Types, error) {
 }
 
 func (r *run) outcome(o machine.Outcome) (bool, error) {
+	if r.fast != nil && r.fast.Err() != nil {
+		return false, r.fast.Err()
+	}
 	if r.bridge == nil {
 		return false, nil
 	}

@@ -106,7 +106,7 @@ func (m *savedMemory) Page(pa uint64) (*[4096]byte, bool) {
 // KernelSymbols reads the symbols of the kernel that runs from its memory, at the addresses where it runs. It returns nil
 // if there is no kernel that has them.
 func (m *Machine) KernelSymbols() *symbols.Table {
-	return memorySymbols(m.cfg.CPU, ram{Memory: m.mem}, m.cpu.State())
+	return memorySymbols(m.cfg.CPU, ram{Memory: m.mem}, m.vcpu.State())
 }
 
 // Where a kernel is looked for: around its system-call entry.

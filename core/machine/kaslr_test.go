@@ -261,3 +261,34 @@ func TestImpossibleShifts(t *testing.T) {
 }
 
 func minus(n uint64) uint64 { return -n }
+
+// TestMemMap: a 32-bit kernel has its array of struct page where it is told, or the machine says why not.
+func TestMemMap(t *testing.T) {
+	for _, name := range []string{"686-pae", "686"} {
+		t.Run(name, func(t *testing.T) {
+			cfg := Config{Kernel: guests.Read(t, name), CommandLine: earlyConsole, MemorySize: 160 << 20}
+			cfg.Shifts = &boot.Shifts{Text: 0x2000000, Regions: boot.Regions{Vmemmap: 0xc7654000}}
+			m := started(t, cfg, memoryInUse)
+			var first [8]byte
+			if m.regions != nil || m.cpu.ReadLinear(cfg.Shifts.Regions.Vmemmap, first[:]) != len(first) || first == [8]byte{} {
+				t.Errorf("the first struct page begins with %x", first)
+			}
+			for where, at := range map[string]uint64{"beyond RAM": 0xca000000, "user space": 0x7654000, "not aligned": 0xc7654010} {
+				cfg.Shifts.Regions.Vmemmap = at
+				if n, err := New(cfg); !errors.Is(err, boot.ErrShifts) {
+					_ = n.Close()
+					t.Errorf("%s: %v", where, err)
+				}
+			}
+			cfg.Shifts.Regions.Vmemmap = 0xc3000000 // in the kernel's image
+			n, err := New(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer n.Close()
+			if o := n.Run(context.Background(), 8_000_000_000); o.Reason != Unsupported || !strings.Contains(o.Detail, "mem_map at") {
+				t.Errorf("%v %s", o.Reason, o.Detail)
+			}
+		})
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -56,6 +57,13 @@ type Config struct {
 	Interactive bool
 	// CPU chooses the processor's model; its Memory, Platform and Seed are set by New.
 	CPU cpu.Config
+	// Accel runs the guest on the host's processor instead of the emulator's; nil does not. Guest time then is the host's, so
+	// runs do not repeat, idle time passes at the host's pace, budgets are in nanoseconds, and there is no taint, no debugger
+	// and no Beyond.
+	Accel Accelerator
+	// TimerSlack is how long the timers of a running guest wait for each other, so that a slow host does more than to serve
+	// them. 0 is none.
+	TimerSlack clock.Time
 	// Taint switches taint on.
 	Taint *cpu.TaintOptions
 	// Beyond, if not nil, has memory at physical addresses from BeyondBase on, which the guest's page tables cannot reach:
@@ -63,6 +71,10 @@ type Config struct {
 	Beyond func(pa uint64) *[4096]byte
 	Log    hclog.Logger
 }
+
+// Accelerator makes a vCPU without memory, on the host's processor, that is like model: such as kvmaccel.New. model does not
+// run; it answers what the guest asks about its processor.
+type Accelerator func(model *cpu.CPU, platform vcpu.Platform) (vcpu.Accelerated, error)
 
 // BeyondBase is the first physical address that is served by Config.Beyond: that after MAXPHYADDR.
 const BeyondBase = 1 << 40
@@ -110,7 +122,9 @@ type Outcome struct {
 type Machine struct {
 	cfg   Config
 	log   hclog.Logger
-	cpu   *cpu.CPU
+	vcpu  vcpu.VCPU        // what runs the guest: cpu or accel
+	cpu   *cpu.CPU         // the emulator; with accel, its model
+	accel vcpu.Accelerated // nil without Config.Accel
 	mem   *memory.Memory
 	bus   *bus
 	queue *clock.Queue
@@ -119,6 +133,7 @@ type Machine struct {
 
 	// skipped is guest time that passed without instructions, in ns: guest time is instructions plus skipped.
 	skipped uint64
+	due     clock.Time // when timers were last served
 	// idleSince is when the guest fell asleep, at instruction idleAt.
 	idleAt    uint64
 	idleSince clock.Time
@@ -175,14 +190,19 @@ func assemble(cfg Config) (*Machine, error) {
 	c := cfg.CPU
 	c.Memory, c.Platform, c.Seed = ram{mem, cfg.Beyond}, m, cfg.Seed
 	m.cpu = cpu.New(c)
+	m.vcpu = m.cpu
 	if cfg.Taint != nil {
 		m.cpu.EnableTaint(cfg.Taint)
 	}
-	mem.OnWrite(m.cpu.MemoryWritten)
 	m.console = &console{out: cfg.Console}
-	if err := m.wire(); err != nil {
-		mem.Close()
-		return nil, err
+	if err = m.wire(); err == nil && cfg.Accel != nil {
+		err = m.accelerate()
+	}
+	if err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	if m.accel == nil {
+		mem.OnWrite(m.cpu.MemoryWritten)
 	}
 	return m, nil
 }
@@ -210,12 +230,14 @@ func (m *Machine) loadKernel() error {
 		if m.regions, err = findRegions(image, m.boot.Shifts); err != nil {
 			return err
 		}
-		m.regions.arm(m.cpu)
+		if err := m.armRegions(); err != nil {
+			return err
+		}
 	}
 	s := m.cpu.State()
 	m.boot.Entry.Apply(&s)
 	enableMTRRs(&s.MSR, m.cfg.CPU.PhysBits)
-	return m.cpu.SetState(s)
+	return m.vcpu.SetState(s)
 }
 
 // enableMTRRs does what firmware does: all memory is write-back but the last GiB below 4 GiB, where devices are
@@ -232,30 +254,79 @@ func enableMTRRs(r *vcpu.MSRs, physBits uint8) {
 
 // Close releases memory and drives.
 func (m *Machine) Close() error {
-	return errors.Join(m.board.close(), m.mem.Close())
+	var err error
+	if m.accel != nil {
+		err = m.accel.Close()
+	}
+	return errors.Join(err, m.board.close(), m.mem.Close())
 }
 
-// CPU returns the processor.
-func (m *Machine) CPU() *cpu.CPU { return m.cpu }
+// VCPU returns the processor.
+func (m *Machine) VCPU() vcpu.VCPU { return m.vcpu }
+
+// CPU returns the processor if it is the emulator's, else nil.
+func (m *Machine) CPU() *cpu.CPU {
+	if m.accel != nil {
+		return nil
+	}
+	return m.cpu
+}
+
+// CPUConfig is the model of the processor.
+func (m *Machine) CPUConfig() cpu.Config { return m.cfg.CPU }
+
+// AddMemory gives the guest memory beside its own, at a physical address where it has nothing: memory.Memory.Add.
+func (m *Machine) AddMemory(pa, size uint64) ([]byte, error) {
+	b, err := m.mem.Add(pa, size)
+	if err == nil && m.accel != nil {
+		err = m.accel.AddSlot(pa, b, false)
+	}
+	return b, err
+}
+
+// HandlePort calls f with what the guest writes to a port that no device has. f runs on the machine's goroutine, between two
+// instructions.
+func (m *Machine) HandlePort(port uint16, f func(v uint32)) error {
+	if m.bus.ports[port] != nil {
+		return fmt.Errorf("%w: port %#x is a device's", ErrConfig, port)
+	}
+	m.bus.MapPorts(port, 1, &portHandler{f})
+	return nil
+}
+
+// Fail makes Run end with Redirection.
+func (m *Machine) Fail(detail string) { m.end(Outcome{Reason: Redirection, Detail: detail}) }
+
+// portHandler is a port that a function stands for.
+type portHandler struct{ f func(v uint32) }
+
+// ReadPort implements device.Ports.
+func (*portHandler) ReadPort(uint16, int) uint32 { return ^uint32(0) }
+
+// WritePort implements device.Ports.
+func (p *portHandler) WritePort(_ uint16, _ int, v uint32) { p.f(v) }
 
 // Memory returns guest physical memory.
 func (m *Machine) Memory() *memory.Memory { return m.mem }
 
 // Now returns guest time: one nanosecond an instruction, plus what passed while the guest was idle.
-func (m *Machine) Now() clock.Time { return clock.Time(m.cpu.Instructions() + m.skipped) }
+func (m *Machine) Now() clock.Time { return clock.Time(m.vcpu.Instructions() + m.skipped) }
 
 // timerSet bounds the run in progress, since a timer was set that is due earlier.
 func (m *Machine) timerSet(deadline clock.Time) {
 	if m.outcome != nil {
 		return // the run ends here
 	}
-	m.cpu.SetDeadline(min(m.instructionsAt(deadline), m.limit()))
+	m.vcpu.SetDeadline(min(m.instructionsAt(deadline), m.limit()))
 }
 
 // instructionsAt returns the instruction count at which guest time will be t if the guest does not idle.
 func (m *Machine) instructionsAt(t clock.Time) uint64 {
 	if t == clock.Never {
 		return ^uint64(0)
+	}
+	if s := m.cfg.TimerSlack; s != 0 {
+		t = max(t, m.due+s)
 	}
 	if uint64(t) <= m.skipped {
 		return 0
@@ -268,7 +339,7 @@ func (m *Machine) end(o Outcome) {
 	if m.outcome == nil {
 		m.outcome = &o
 	}
-	m.cpu.SetDeadline(0)
+	m.vcpu.SetDeadline(0)
 }
 
 // Input gives the guest bytes as if they had been typed on its serial console.
@@ -299,7 +370,7 @@ func (m *Machine) wake() {
 	case m.wakeup <- struct{}{}:
 	default:
 	}
-	m.cpu.Stop()
+	m.vcpu.Stop()
 }
 
 // Interrupt makes Run end with Interrupted soon. It may be called from any goroutine.
@@ -336,6 +407,9 @@ func (m *Machine) RunToIdle(ctx context.Context, budget uint64) Outcome {
 // Stepped if nothing else happened. No interrupt is taken before it, except that a halted guest sleeps until one comes
 // and the step ends where its handler begins.
 func (m *Machine) Step(ctx context.Context) Outcome {
+	if m.accel != nil {
+		return Outcome{Reason: Unsupported, Detail: "single steps need the emulator"}
+	}
 	return m.run(ctx, m.cpu.Instructions()+1, true)
 }
 
@@ -344,7 +418,7 @@ func (m *Machine) execute(deadline uint64, step bool) vcpu.Exit {
 	if step && !m.cpu.Halted() {
 		return m.cpu.Step()
 	}
-	return m.cpu.Run(deadline)
+	return m.vcpu.Run(deadline)
 }
 
 func (m *Machine) run(ctx context.Context, budget uint64, step bool) Outcome {
@@ -352,7 +426,11 @@ func (m *Machine) run(ctx context.Context, budget uint64, step bool) Outcome {
 	defer stop()
 	m.board.budget = budget
 	m.started, m.base = time.Now(), m.Now()
+	realtime := m.cfg.Realtime && m.accel == nil // guest time is the host's with accel
 	for {
+		if m.queue.Next() <= m.Now() {
+			m.due = m.Now()
+		}
 		m.queue.RunDue()
 		m.takeInput()
 		if o := m.takeOutcome(); o != nil {
@@ -361,17 +439,17 @@ func (m *Machine) run(ctx context.Context, budget uint64, step bool) Outcome {
 		switch {
 		case ctx.Err() != nil || m.interrupted.Swap(false):
 			return Outcome{Reason: Interrupted}
-		case m.cpu.Instructions() >= budget && step:
+		case m.vcpu.Instructions() >= budget && step:
 			return Outcome{Reason: Stepped}
-		case m.cpu.Instructions() >= budget:
+		case m.vcpu.Instructions() >= budget:
 			return Outcome{Reason: Budget}
 		}
 		deadline := min(m.instructionsAt(m.queue.Next()), budget)
-		if m.cfg.Realtime {
-			deadline = min(deadline, m.cpu.Instructions()+realtimeSlice)
+		if realtime {
+			deadline = min(deadline, m.vcpu.Instructions()+realtimeSlice)
 		}
 		exit := m.execute(deadline, step)
-		if m.cfg.Realtime {
+		if realtime {
 			m.catchUp()
 		}
 		if o := m.takeOutcome(); o != nil {
@@ -381,7 +459,7 @@ func (m *Machine) run(ctx context.Context, budget uint64, step bool) Outcome {
 		switch exit.Reason {
 		case vcpu.ExitDeadline, vcpu.ExitStopped:
 		case vcpu.ExitHalt:
-			if step && m.cpu.Instructions() >= budget {
+			if step && m.vcpu.Instructions() >= budget {
 				continue
 			}
 			if o := m.idle(ctx); o != nil {
@@ -432,7 +510,7 @@ func (m *Machine) idle(ctx context.Context) *Outcome {
 	next := m.queue.Next()
 	waits := m.cfg.Interactive && !m.inputEnded.Load() || m.cfg.Realtime
 	switch {
-	case m.cpu.RFLAGS()&cpu.FlagIF == 0:
+	case !m.vcpu.InterruptsEnabled():
 		return &Outcome{Reason: Halted, Detail: "the guest executed HLT with interrupts disabled"}
 	case m.endIdle:
 		return &Outcome{Reason: Idle}
@@ -440,7 +518,7 @@ func (m *Machine) idle(ctx context.Context) *Outcome {
 		return &Outcome{Reason: Idle, Detail: "the guest waits for an interrupt, no timer is set and no input can come"}
 	}
 	now := m.Now()
-	if n := m.cpu.Instructions(); n != m.idleAt {
+	if n := m.vcpu.Instructions(); n != m.idleAt {
 		m.idleAt, m.idleSince = n, now
 	}
 	if next != clock.Never && next <= now {
@@ -449,39 +527,29 @@ func (m *Machine) idle(ctx context.Context) *Outcome {
 	if !waits && now-m.idleSince > idleTooLong {
 		return &Outcome{Reason: Idle, Detail: "a day of guest time has passed without an interrupt that the guest takes"}
 	}
-	if waits {
-		if !m.sleep(ctx, next, now) {
-			return nil
-		}
-	}
-	if next != clock.Never {
+	switch {
+	case m.accel != nil: // time goes on by itself, and counts against the budget
+		m.sleep(ctx, m.accel.Until(min(m.instructionsAt(next), m.limit())))
+	case waits:
+		m.skipped += uint64(m.sleep(ctx, time.Duration(min(next-now, math.MaxInt64))))
+	default:
 		m.skipped += uint64(next - now)
 	}
 	return nil
 }
 
-// sleep lets host time pass until guest time next. It reports false if something else came first; guest time has then
-// advanced by what was slept.
-func (m *Machine) sleep(ctx context.Context, next, now clock.Time) bool {
-	var expired <-chan time.Time
+// sleep lets host time d pass, or less if something comes, and returns how much has passed.
+func (m *Machine) sleep(ctx context.Context, d time.Duration) time.Duration {
 	begin := time.Now()
-	if next != clock.Never {
-		t := time.NewTimer(time.Duration(next - now))
-		defer t.Stop()
-		expired = t.C
-	}
+	t := time.NewTimer(d)
+	defer t.Stop()
 	select {
-	case <-expired:
-		return true
+	case <-t.C:
+		return d
 	case <-m.wakeup:
 	case <-ctx.Done():
 	}
-	slept := uint64(time.Since(begin))
-	if next != clock.Never {
-		slept = min(slept, uint64(next-now))
-	}
-	m.skipped += slept
-	return false
+	return min(time.Since(begin), d)
 }
 
 // catchUp ties guest time to the host's: the guest is slower than one instruction a nanosecond, so time that has passed

@@ -33,7 +33,7 @@ var entryPoints = []string{"entry_SYSCALL_64", "entry_SYSENTER_32"}
 
 // TextShift returns how far from its linked address the running kernel lies: what KASLR added. It is 0 until the kernel
 // has set up its system-call entry.
-func (m *Machine) TextShift(t *symbols.Table) uint64 { return textShift(t, m.cpu.State()) }
+func (m *Machine) TextShift(t *symbols.Table) uint64 { return textShift(t, m.vcpu.State()) }
 
 func textShift(t *symbols.Table, s vcpu.State) uint64 {
 	if t == nil {
@@ -51,7 +51,7 @@ func textShift(t *symbols.Table, s vcpu.State) uint64 {
 // branches. t may be nil.
 func (m *Machine) Describe(t *symbols.Table) string {
 	var b strings.Builder
-	s := m.cpu.State()
+	s := m.vcpu.State()
 	shift := m.TextShift(t)
 	names := [16]string{
 		"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI", "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15",
@@ -70,6 +70,9 @@ func (m *Machine) Describe(t *symbols.Table) string {
 		fmt.Fprintf(&b, "%s %04x base %016x limit %08x attr %04x\n", n, g.Selector, g.Base, g.Limit, g.Attr)
 	}
 	fmt.Fprintf(&b, "instructions %d, guest time %.6f s\n", s.Instructions, float64(m.Now())/1e9)
+	if m.accel != nil {
+		return b.String()
+	}
 	b.WriteString("last branches, newest first:\n")
 	for _, ip := range m.cpu.LastBranches() {
 		fmt.Fprintf(&b, "  %016x %s\n", ip, t.Format(ip-shift))
@@ -77,7 +80,7 @@ func (m *Machine) Describe(t *symbols.Table) string {
 	return b.String()
 }
 
-// Statistics returns what --stats prints: counters of the processor and accesses by device.
+// Statistics returns what --stats prints: counters of the emulator and accesses by device.
 func (m *Machine) Statistics() (cpu.Stats, map[string]uint64) {
 	devices := make(map[string]uint64)
 	for d, n := range m.bus.exits {

@@ -79,7 +79,7 @@ func (m *Machine) save(path string, write func(string, native.Header, func([]byt
 		RNG: m.cfg.RNG, VirtioConsole: m.cfg.VirtioConsole != nil, Serial: len(m.cfg.Serial),
 		Regions: m.regions,
 	})
-	err = errors.Join(err, add("cpu", m.cpu.State()))
+	err = errors.Join(err, add("cpu", m.vcpu.State()))
 	if shadow := m.cpu.Shadow(); shadow != nil {
 		t := savedTaint{Memory: shadow.State(), Registers: *m.cpu.RegisterTaint()}
 		for _, d := range m.board.tainted {
@@ -104,7 +104,7 @@ func (m *Machine) save(path string, write func(string, native.Header, func([]byt
 	})
 	// The machine that is loaded begins with empty translation caches; so must this one go on, or accessed bits in page
 	// tables could come to differ.
-	return errors.Join(err, m.cpu.SetState(m.cpu.State()))
+	return errors.Join(err, m.vcpu.SetState(m.vcpu.State()))
 }
 
 // Load builds the machine that was saved at path. Of cfg it takes what belongs to the host: console, log, time, taint,
@@ -189,9 +189,11 @@ func (m *Machine) restore(f *native.File, s saved) error {
 	}
 	m.skipped = s.Skipped
 	if m.regions = s.Regions; m.regions != nil {
-		m.regions.arm(m.cpu)
+		if err := m.armRegions(); err != nil {
+			return err
+		}
 	}
-	if err := m.cpu.SetState(state); err != nil {
+	if err := m.vcpu.SetState(state); err != nil {
 		return fmt.Errorf("%w: %w", ErrSnapshot, err)
 	}
 	for _, d := range m.board.stateful {

@@ -79,7 +79,7 @@ func (m *Machine) wire() error {
 	// The PIC's output reaches the local APIC, which is made with a way to acknowledge the PIC.
 	b.lapic = lapic.New(lapic.Config{
 		Clock: m.queue, Bus: m.bus, TSCDeadline: m.cpu.Model().Has(cpu.ModelTSCDeadline), TSC: m.cpu.TSC,
-		INTR: m.cpu.SetINTR, NMI: m.cpu.SetNMI,
+		INTR: func(level bool) { m.vcpu.SetINTR(level) }, NMI: func() { m.vcpu.SetNMI() },
 		ExtINT: func() uint8 { return b.pic.Ack() },
 		EOI:    func(vector uint8) { b.ioapic.EOI(vector) },
 	})

@@ -20,6 +20,7 @@ type Memory struct {
 	ram     []fast   // what the guest may write, by size, largest first
 	all     []fast   // everything backed, by size, largest first
 	hooks   []func(pa uint64, n int)
+	beside  [][]byte
 }
 
 // Region is a range and where it lies in the memory file.
@@ -102,11 +103,38 @@ func (m *Memory) MapPrivate(f *os.File, offset int64, pa, size uint64) error {
 	return nil
 }
 
+// Add puts size bytes of anonymous memory at pa, beside the layout and the memory file: it is not the machine's, is told to no
+// guest and never saved. Nothing must be there yet. The bytes stay valid until Close.
+func (m *Memory) Add(pa, size uint64) ([]byte, error) {
+	for _, f := range m.all {
+		if pa < f.base+f.size && f.base < pa+size {
+			return nil, fmt.Errorf("memory: %#x is in use already", pa)
+		}
+	}
+	b, err := unix.Mmap(-1, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, fmt.Errorf("memory: map %d MiB beside guest memory: %w", size>>20, err)
+	}
+	f := fast{base: pa, size: size, host: unsafe.Pointer(&b[0])}
+	m.all, m.ram, m.beside = append(m.all, f), append(m.ram, f), append(m.beside, b)
+	return b, nil
+}
+
+// Written tells that bytes at pa were changed through a slice.
+func (m *Memory) Written(pa uint64, n int) {
+	for _, h := range m.hooks {
+		h(pa, n)
+	}
+}
+
 // Close unmaps the memory. Pages handed out by Page must not be used afterwards.
 func (m *Memory) Close() error {
 	var errs []error
 	if m.mapping != nil {
 		errs = append(errs, unix.Munmap(m.mapping))
+	}
+	for _, b := range m.beside {
+		errs = append(errs, unix.Munmap(b))
 	}
 	if m.fd >= 0 {
 		errs = append(errs, unix.Close(m.fd))

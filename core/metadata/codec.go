@@ -173,7 +173,7 @@ func (e *encoder) site(s *Site) *metadatapb.Site {
 	for i := range s.Contexts {
 		c := &s.Contexts[i]
 		p.Contexts = append(p.Contexts, &metadatapb.Context{
-			Frame: e.path(c.Path), Routes: routeBytes(c.Routes), Plan: planToProto(&c.Plan),
+			Frame: e.path(c.Path), Routes: routeBytes(c.Routes), Plan: planToProto(&c.Plan), Marks: uint32(c.Marks),
 		})
 	}
 	return p
@@ -301,7 +301,7 @@ func (d *decoder) site(p *metadatapb.Site) Site {
 		s.Operands = append(s.Operands, Operand{d.string(o.Text), o.Size, o.Read, o.Write, Seen(o.Seen)})
 	}
 	for _, c := range p.Contexts {
-		s.Contexts = append(s.Contexts, Context{d.path(c.Frame), Decision{routesOf(c.Routes), planFromProto(c.Plan)}})
+		s.Contexts = append(s.Contexts, Context{d.path(c.Frame), Decision{routesOf(c.Routes), planFromProto(c.Plan)}, Marks(c.Marks) & allMarks})
 	}
 	return s
 }

@@ -75,6 +75,7 @@ type (
 		Path   []jsonFrame `json:"path"`
 		Routes []string    `json:"routes"`
 		Plan   *jsonPlan   `json:"plan,omitempty"`
+		Marks  []string    `json:"marks,omitempty"`
 	}
 	jsonFrame struct {
 		jsonLocation
@@ -259,6 +260,11 @@ func siteToJSON(s *Set, site *Site) jsonSite {
 		if !c.Plan.Default() {
 			out.Plan = &jsonPlan{namesOfRoutes(c.Plan.Routes), writesNames[c.Plan.Writes], c.Plan.Elide, (*hexNumber)(c.Plan.Frozen), c.Plan.Trap}
 		}
+		for i, name := range markNames {
+			if c.Marks&(1<<i) != 0 {
+				out.Marks = append(out.Marks, name)
+			}
+		}
 		j.Contexts = append(j.Contexts, out)
 	}
 	return j
@@ -315,6 +321,9 @@ func (p *parser) site(j *jsonSite) Site {
 				Routes: p.routes(c.Plan.Routes), Elide: c.Plan.Elide, Frozen: (*uint64)(c.Plan.Frozen), Trap: c.Plan.Trap,
 				Writes: policy.WriteRule(p.value("write rule", writesNames, c.Plan.Writes)),
 			}
+		}
+		for _, m := range c.Marks {
+			out.Marks |= 1 << p.value("mark", markNames[:], m)
 		}
 		s.Contexts = append(s.Contexts, out)
 	}

@@ -9,13 +9,13 @@ import (
 )
 
 // SchemaVersion is the version of the stored form. Meta-Data of another version is not read.
-const SchemaVersion = 1
+const SchemaVersion = 2
 
 // Key says what Meta-Data is about. Meta-Data of one key must not be used under another.
 type Key struct {
 	// Banner is the kernel's, as in /proc/version, without the newline.
 	Banner string
-	// BTFHash is the SHA-256 of the kernel's .BTF section, in hexadecimal.
+	// BTFHash is the SHA-256 of the kernel's .BTF section, in hexadecimal; "" for a kernel without, known by its banner alone.
 	BTFHash string
 	// Policy is the digest of the set of policies, in hexadecimal.
 	Policy string
@@ -49,7 +49,7 @@ func (k Key) Check() error {
 	switch {
 	case k.Banner == "" || strings.ContainsRune(k.Banner, 0):
 		return fmt.Errorf("Meta-Data key: the kernel's banner is %q, but it must be the text of /proc/version", k.Banner)
-	case !isHex(k.BTFHash) || len(k.BTFHash) != 2*sha256.Size:
+	case k.BTFHash != "" && (!isHex(k.BTFHash) || len(k.BTFHash) != 2*sha256.Size):
 		return fmt.Errorf("Meta-Data key: the hash of .BTF is %q, but it must be a SHA-256 in hexadecimal", k.BTFHash)
 	case !isHex(k.Policy) || k.Policy == "":
 		return fmt.Errorf("Meta-Data key: the policy's digest is %q, but it must be hexadecimal", k.Policy)

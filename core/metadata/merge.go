@@ -73,14 +73,17 @@ func joinSites(a, b Site) Site {
 		a.Bytes = b.Bytes
 	}
 	a.Category = JoinCategories(a.Category, b.Category)
-	a.Contexts = mergeSorted(a.Contexts, b.Contexts, contextOrder, firstContext)
+	a.Contexts = mergeSorted(a.Contexts, b.Contexts, contextOrder, joinContexts)
 	return a
 }
 
-func contextOrder(a, b *Context) int    { return compareContexts(*a, *b) }
-func firstContext(a, _ Context) Context { return a }
-func scopeOrder(a, b *ScopeID) int      { return a.compare(*b) }
-func firstScope(a, _ ScopeID) ScopeID   { return a }
+func contextOrder(a, b *Context) int { return compareContexts(*a, *b) }
+func joinContexts(a, b Context) Context {
+	a.Marks |= b.Marks
+	return a
+}
+func scopeOrder(a, b *ScopeID) int    { return a.compare(*b) }
+func firstScope(a, _ ScopeID) ScopeID { return a }
 func joinTrainings(a, b Training) Training {
 	a.Instructions = max(a.Instructions, b.Instructions)
 	a.Scopes = mergeSorted(a.Scopes, b.Scopes, scopeOrder, firstScope)
@@ -94,7 +97,7 @@ func (s *Site) normal() Site {
 	n.fields = fields(s.Bytes, n.Bits)
 	n.Contexts = slices.Clone(s.Contexts)
 	slices.SortFunc(n.Contexts, compareContexts)
-	n.Contexts = unite(n.Contexts, contextOrder, firstContext)
+	n.Contexts = unite(n.Contexts, contextOrder, joinContexts)
 	for i := range n.Contexts {
 		n.Category = JoinCategories(n.Category, n.Contexts[i].Category())
 	}

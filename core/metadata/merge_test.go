@@ -77,6 +77,7 @@ var genSite = rapid.Custom(func(t *rapid.T) metadata.Site {
 		if rapid.Bool().Draw(t, "planned") {
 			c.Plan.Frozen = new(rapid.Uint64Range(0, 1).Draw(t, "frozen"))
 		}
+		c.Marks = metadata.Marks(rapid.Uint8Range(0, 31).Draw(t, "marks"))
 		s.Contexts = append(s.Contexts, c)
 	}
 	return s

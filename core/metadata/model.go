@@ -143,7 +143,30 @@ type Context struct {
 	// Path are the return addresses from the site to the system call's entry, innermost first; so depths decrease.
 	Path []Frame
 	Decision
+	Marks Marks
 }
+
+// Marks is what FAST-BRIDGE needs to know of a site in a context beyond its routes: what was seen of it at least once.
+type Marks uint8
+
+// Marks.
+const (
+	// NeedsLocal: a local operand was at an address that the snapshot may have too, so the site must not run in the redirected
+	// view. NeedsSnapshot is the same the other way round.
+	NeedsLocal Marks = 1 << iota
+	NeedsSnapshot
+	// Adjusted: no choice of a machine alone does what the rules say, since a per-CPU base, a substitute, an alias or a
+	// translated function pointer is involved.
+	Adjusted
+	// HookTaken and HookPassed: the policy's elision or lock of the function that begins here did, or did not do something, for an
+	// argument whose address does not tell the machine.
+	HookTaken
+	HookPassed
+
+	allMarks = HookPassed<<1 - 1
+)
+
+var markNames = [...]string{"needs-local", "needs-snapshot", "adjusted", "hook-taken", "hook-passed"}
 
 func compareContexts(a, b Context) int {
 	return cmp.Or(slices.CompareFunc(a.Path, b.Path, compareFrames), a.compare(&b.Decision))

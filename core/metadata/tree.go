@@ -192,6 +192,14 @@ func (b *builder) conflict(some []int) {
 // Decide walks the tree. At returns what lies at a depth of the stack, the zero Location if that is no return address.
 // The result is nil if the context is not known.
 func (t *Tree) Decide(at func(depth uint32) Location) *Decision {
+	if t = t.Leaf(at); t == nil {
+		return nil
+	}
+	return t.Decision
+}
+
+// Leaf is where Decide ends: nil if the context is not known, and without a Decision if known contexts that lead here disagree.
+func (t *Tree) Leaf(at func(depth uint32) Location) *Tree {
 	for t != nil && t.Depth != 0 {
 		l := at(t.Depth)
 		next := t.Else
@@ -200,10 +208,7 @@ func (t *Tree) Decide(at func(depth uint32) Location) *Decision {
 		}
 		t = next
 	}
-	if t == nil {
-		return nil
-	}
-	return t.Decision
+	return t
 }
 
 // Tests returns how many places on the stack the longest walk looks at.

@@ -6,39 +6,25 @@ import (
 	"github.com/hybridbridge/emu/core/policy"
 )
 
-// stack is policy.Operand.Text of memory that an instruction touches through the stack pointer without naming it.
-const stack = "stack"
-
-// Traps says in which of FAST-BRIDGE's two code pages the site starts with int3. The redirected view has the snapshot's
-// data but the local stack, so a push of a snapshot's value runs there; other Semi sites are emulated, and so is what a
-// plan changes otherwise than by routes.
+// Traps says in which of FAST-BRIDGE's two code pages the site starts with int3. Where the addresses of all its operands tell which
+// machine they belong to, a non-redirectable site runs in either; the stack is local in both. A site that is up to its context, or
+// of which a plan changes more than routes, runs in neither.
 func (s *Site) Traps() (nonRedirected, redirected bool) {
+	needsLocal, needsSnapshot, snapshot := false, false, false
 	for i := range s.Contexts {
-		if p := &s.Contexts[i].Plan; p.Elide || p.Frozen != nil || p.Trap != "" || p.Writes != policy.PrivateCopy {
+		c := &s.Contexts[i]
+		if p := &c.Plan; c.Marks&Adjusted != 0 || p.Elide || p.Frozen != nil || p.Trap != "" || p.Writes != policy.PrivateCopy {
 			return true, true
 		}
+		needsLocal = needsLocal || c.Marks&NeedsLocal != 0
+		needsSnapshot = needsSnapshot || c.Marks&NeedsSnapshot != 0
+		snapshot = snapshot || slices.Contains(c.Effective(), policy.Snapshot)
 	}
-	switch s.Category {
-	case policy.Neutral:
-		return false, false
-	case policy.NonRedirectable:
-		return false, true
-	case policy.Redirectable:
+	switch {
+	case needsLocal && needsSnapshot || s.Category == policy.Unknown:
+		return true, true
+	case needsSnapshot || snapshot && !needsLocal:
 		return true, false
-	case policy.SemiRedirectable:
-		return true, !s.pushes()
 	}
-	return true, true
-}
-
-// pushes says whether only the implied stack is local.
-func (s *Site) pushes() bool {
-	return len(s.Contexts) > 0 && !slices.ContainsFunc(s.Contexts, func(c Context) bool {
-		for i, r := range c.Effective() {
-			if (r == policy.Local) != (s.Operands[i].Text == stack) {
-				return true
-			}
-		}
-		return false
-	})
+	return false, needsLocal
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/hybridbridge/emu/core/clock"
 	"github.com/hybridbridge/emu/core/machine"
 	"github.com/hybridbridge/emu/cpu"
 )
@@ -48,6 +49,11 @@ type Config struct {
 	Run func(ctx context.Context, budget uint64) machine.Outcome
 	// Console receives what the guest writes to its console; nil discards it.
 	Console io.Writer
+	// Accel is the machine's Config.Accel: what runs the guest in place of the emulator. It excludes Taint and Beyond, and the
+	// budget is in nanoseconds.
+	Accel machine.Accelerator
+	// TimerSlack is the machine's Config.TimerSlack.
+	TimerSlack clock.Time
 	// Taint switches taint on.
 	Taint *cpu.TaintOptions
 	// Beyond is the machine's Config.Beyond: another machine's memory.
@@ -64,6 +70,7 @@ type Session struct {
 	outErr  error
 	console tail
 
+	limit   uint64 // of the run in progress, in instructions
 	partial []byte // an unfinished line on the control port
 	lines   []string
 }
@@ -97,7 +104,7 @@ func (e *EndError) Error() string {
 // Open restores the machine that was saved at path, whose agent waits. Close it when done.
 func Open(path string, cfg Config) (*Session, error) {
 	return open(cfg, func(c machine.Config) (*machine.Machine, error) {
-		c.Taint, c.Beyond, c.Log = cfg.Taint, cfg.Beyond, cfg.Log
+		c.Accel, c.TimerSlack, c.Taint, c.Beyond, c.Log = cfg.Accel, cfg.TimerSlack, cfg.Taint, cfg.Beyond, cfg.Log
 		return machine.Load(path, c)
 	})
 }
@@ -143,15 +150,15 @@ func (s *Session) Machine() *machine.Machine { return s.m }
 func (s *Session) Close() error { return s.m.Close() }
 
 func (s *Session) boot(ctx context.Context) error {
-	limit := s.m.CPU().Instructions() + s.cfg.Budget
-	line, err := s.next(ctx, limit)
+	s.limit = s.m.VCPU().Instructions() + s.cfg.Budget
+	line, err := s.next(ctx)
 	switch {
 	case err != nil:
 		return err
 	case line != "ready":
 		return fmt.Errorf("the trusted VM's agent says %q and not that it is ready", line)
 	}
-	switch out := s.m.RunToIdle(ctx, limit); {
+	switch out := s.m.RunToIdle(ctx, s.limit); {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case out.Reason != machine.Idle:
@@ -179,9 +186,9 @@ func (s *Session) Run(ctx context.Context, c Command) (exitCode int, err error) 
 	}
 	s.stdout, s.stderr, s.outErr = c.Stdout, c.Stderr, nil
 	s.m.InputTo(portControl, []byte(line))
-	limit := s.m.CPU().Instructions() + s.cfg.Budget
+	s.limit = s.m.VCPU().Instructions() + s.cfg.Budget
 	for {
-		line, err := s.next(ctx, limit)
+		line, err := s.next(ctx)
 		if err != nil {
 			return 0, err
 		}
@@ -200,10 +207,13 @@ func (s *Session) Run(ctx context.Context, c Command) (exitCode int, err error) 
 	}
 }
 
+// Extend gives the command in progress n instructions more: those for which the machine was suspended.
+func (s *Session) Extend(n uint64) { s.limit += n }
+
 // next runs the machine until the agent has said a line.
-func (s *Session) next(ctx context.Context, limit uint64) (string, error) {
+func (s *Session) next(ctx context.Context) (string, error) {
 	for len(s.lines) == 0 {
-		out := s.cfg.Run(ctx, limit)
+		out := s.cfg.Run(ctx, s.limit)
 		switch {
 		case len(s.lines) > 0:
 		case s.outErr != nil:
@@ -211,6 +221,7 @@ func (s *Session) next(ctx context.Context, limit uint64) (string, error) {
 		case out.Reason == machine.Interrupted && ctx.Err() != nil:
 			return "", context.Cause(ctx)
 		case out.Reason == machine.Interrupted:
+		case out.Reason == machine.Budget && s.m.VCPU().Instructions() < s.limit:
 		case out.Reason == machine.Budget:
 			return "", fmt.Errorf("%w (%d instructions)", ErrBudget, s.cfg.Budget)
 		default:

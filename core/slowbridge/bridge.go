@@ -10,6 +10,7 @@ import (
 	"github.com/hybridbridge/emu/core/policy"
 	"github.com/hybridbridge/emu/core/symbols"
 	"github.com/hybridbridge/emu/cpu"
+	"github.com/hybridbridge/emu/cpu/isa"
 	"github.com/hybridbridge/emu/snapshots/linux"
 	"github.com/hybridbridge/emu/taint"
 )
@@ -20,9 +21,11 @@ var ErrFinding = errors.New("finding")
 
 // Config is what a Bridge joins.
 type Config struct {
-	// Machine is the trusted VM, restored, with taint on and Memory.Page as its Config.Beyond.
+	// Machine is the trusted VM, restored, with taint on and Memory.Page as its Config.Beyond. Resolve does not need it.
 	Machine *machine.Machine
-	Memory  *Memory
+	// Guest is how the trusted VM's memory is read; nil means by Machine.
+	Guest  Guest
+	Memory *Memory
 	// Kernel is what is in the snapshot.
 	Kernel *linux.Kernel
 	// Symbols are those of the trusted kernel without its modules, where it runs; Types its structures.
@@ -37,9 +40,38 @@ type Config struct {
 	Trace func(syscall, scope string)
 }
 
+// Guest is the trusted VM as far as it is looked at.
+type Guest interface {
+	// ReadLinear copies kernel memory and returns how many bytes there were.
+	ReadLinear(la uint64, p []byte) int
+	// PerCPUBase is the base of per-CPU variables.
+	PerCPUBase() uint64
+	// FromSnapshot reports whether the pointer at la came out of the snapshot.
+	FromSnapshot(la uint64) bool
+}
+
+// emulated is the trusted VM of SLOW-BRIDGE.
+type emulated struct{ b *Bridge }
+
+func (g emulated) ReadLinear(la uint64, p []byte) int { return g.b.machine.CPU().ReadLinear(la, p) }
+
+func (g emulated) PerCPUBase() uint64 {
+	segment := isa.GS
+	if g.b.types.word == 4 {
+		segment = isa.FS
+	}
+	return g.b.machine.CPU().State().Seg[segment].Base
+}
+
+func (g emulated) FromSnapshot(la uint64) bool {
+	pa, ok := g.b.machine.CPU().TranslateLinear(la)
+	return ok && g.b.mem.shadow.Get(pa, int(g.b.types.word)) != taint.Clean
+}
+
 // Bridge lets system calls of the trusted VM see the snapshot. It belongs to the goroutine that runs the machine.
 type Bridge struct {
 	machine *machine.Machine
+	guest   Guest
 	mem     *Memory
 	space   *space
 	kernel  *linux.Kernel
@@ -60,6 +92,7 @@ type Bridge struct {
 	frozen      bool
 	tsc         uint64
 	code        cpu.Range // the kernel's text
+	perCPU      cpu.Range // where a 32-bit kernel was linked to have its per-CPU variables; their symbols are offsets all the same
 	modules     modules
 
 	// What is known, and what this run adds.
@@ -81,8 +114,21 @@ type scopeKey struct{ scope, syscall string }
 
 // New connects a trusted VM with a snapshot.
 func New(cfg Config) (*Bridge, error) {
+	if cfg.Machine.CPU().Shadow() == nil {
+		return nil, errors.New("slowbridge: the machine was built without taint")
+	}
+	cfg.Memory.shadow = cfg.Machine.CPU().Shadow()
+	b, err := Resolve(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return b, b.attach()
+}
+
+// Resolve finds out what the policy means for a trusted VM and a snapshot, and leaves the VM alone: what FAST-BRIDGE needs.
+func Resolve(cfg Config) (*Bridge, error) {
 	b := &Bridge{
-		machine: cfg.Machine, mem: cfg.Memory, kernel: cfg.Kernel, symbols: cfg.Symbols, types: cfg.Types,
+		machine: cfg.Machine, guest: cfg.Guest, mem: cfg.Memory, kernel: cfg.Kernel, symbols: cfg.Symbols, types: cfg.Types,
 		policy: cfg.Policy,
 		plans:  cfg.Plans, trace: cfg.Trace, scopes: map[scopeKey]cpu.Scope{}, entries: map[uint64]bool{}, deaths: map[uint64]string{},
 		planned: map[string]policy.Plan{}, categories: map[siteKey]policy.Category{}, moduleBases: map[string]uint64{}, locations: map[uint64]metadata.Location{},
@@ -92,11 +138,9 @@ func New(cfg Config) (*Bridge, error) {
 		known = new(metadata.Set)
 	}
 	b.known = metadata.NewIndex(known)
-	c := b.machine.CPU()
-	if c.Shadow() == nil {
-		return nil, errors.New("slowbridge: the machine was built without taint")
+	if b.guest == nil {
+		b.guest = emulated{b}
 	}
-	b.mem.shadow = c.Shadow()
 	b.space = newSpace(b.kernel, b.mem)
 	if err := b.readModules(); err != nil {
 		return nil, err
@@ -117,11 +161,19 @@ func New(cfg Config) (*Bridge, error) {
 	if len(b.policy.Clocks) > 0 && !b.frozen {
 		return nil, fmt.Errorf("the clock: %w", err)
 	}
+	return b, nil
+}
+
+// attach has the CPU redirect.
+func (b *Bridge) attach() error {
+	c := b.machine.CPU()
 	c.SetTaintSpace(b.addresses())
-	r, err := b.redirection()
+	r, err := b.Redirection()
 	if err != nil {
-		return nil, err
+		return err
 	}
+	r.Plan = b.plan
+	r.Scratch = b.mem.value(nil)
 	c.EnableRedirection(r)
 	for _, f := range entryFunctions {
 		for _, s := range b.names.byName[f] {
@@ -135,7 +187,7 @@ func New(cfg Config) (*Bridge, error) {
 			c.AddBreakpoint(a)
 		}
 	}
-	return b, nil
+	return nil
 }
 
 // addresses says which numbers are addresses of this kernel.
@@ -145,6 +197,12 @@ func (b *Bridge) addresses() taint.Space {
 	case b.types.word == 4:
 		s = taint.Above(0xc0000000)
 		s.Origins = []uint64{0xc0000000}
+		if at, ok := b.symbols.Address("mem_map"); ok {
+			if v, ok := b.localWord(at); ok {
+				s.Origins = append(s.Origins, v)
+			}
+		}
+		s.OffsetsLo, s.OffsetsHi = b.perCPU.Lo, b.perCPU.Hi
 	case b.kernel.Form == linux.Level5:
 		s = taint.Upper(57)
 	default:
@@ -158,14 +216,17 @@ func (b *Bridge) addresses() taint.Space {
 	return s
 }
 
-// redirection is what the CPU needs to know.
-func (b *Bridge) redirection() (*cpu.Redirection, error) {
+// Redirection is what a CPU needs to know of the snapshot and the policy.
+func (b *Bridge) Redirection() (*cpu.Redirection, error) {
 	r := &cpu.Redirection{
 		Translate: b.space.translate, Branch: b.branch, Unmapped: b.unmapped,
 		Hooks: b.hooks(&b.policy), StackSize: 16 << 10, User: 1 << 63,
 	}
 	if b.types.word == 4 {
 		r.StackSize, r.User = 8<<10, 0xc0000000
+	}
+	if err := b.hookHighmem(r.Hooks); err != nil {
+		return nil, err
 	}
 	offsets, ok := b.symbols.Address("__per_cpu_offset")
 	if ok {
@@ -179,9 +240,31 @@ func (b *Bridge) redirection() (*cpu.Redirection, error) {
 	}
 	r.Switch, _ = b.symbols.Address("__switch_to")
 	r.Exit, _ = b.symbols.Address("do_task_dead")
-	r.Plan = b.plan
-	r.Scratch = b.mem.value(nil)
+	r.Apart = b.apart()
 	return r, nil
+}
+
+// apart returns where an address tells whose it is: the disjoint layout's direct map and vmemmap, what is constant in the
+// kernel's image, and the CPU entry areas (Documentation/arch/x86/x86_64/mm.rst).
+func (b *Bridge) apart() []cpu.Range {
+	if b.types.word == 4 {
+		return nil
+	}
+	const directMap, vmemmap, entryArea, entryAreaEnd = 10 << 40, 1 << 40, 0xfffffe0000000000, 0xfffffe8000000000
+	r := []cpu.Range{
+		{Lo: b.kernel.PageOffset, Hi: b.kernel.PageOffset + directMap},
+		{Lo: b.kernel.VmemmapBase, Hi: b.kernel.VmemmapBase + vmemmap},
+		{Lo: entryArea, Hi: entryAreaEnd},
+		b.code,
+	}
+	for _, s := range [][2]string{{"__start_rodata", "__start_ro_after_init"}, {"__end_ro_after_init", "__end_rodata"}} {
+		lo, ok := b.symbols.Address(s[0])
+		hi, ok2 := b.symbols.Address(s[1])
+		if ok && ok2 {
+			r = append(r, cpu.Range{Lo: lo, Hi: hi})
+		}
+	}
+	return r
 }
 
 // findText finds what may be executed.
@@ -191,6 +274,10 @@ func (b *Bridge) findText() error {
 	b.code.Hi, ok2 = b.symbols.Address("_etext")
 	if !ok1 || !ok2 {
 		return errors.New("the trusted kernel's symbols do not say where its text is (_text and _etext)")
+	}
+	if b.types.word == 4 {
+		b.perCPU.Lo, _ = b.symbols.Address("__per_cpu_start")
+		b.perCPU.Hi, _ = b.symbols.Address("__per_cpu_end")
 	}
 	return nil
 }

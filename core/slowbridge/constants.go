@@ -36,7 +36,7 @@ func (b *Bridge) findConstants() {
 		}
 		if text == nil {
 			text = make([]byte, b.code.Hi-b.code.Lo)
-			text = text[:b.machine.CPU().ReadLinear(b.code.Lo, text)]
+			text = text[:b.guest.ReadLinear(b.code.Lo, text)]
 		}
 		pattern := binary.LittleEndian.AppendUint64(nil, local)
 		for i := 2; i < len(text); i++ {

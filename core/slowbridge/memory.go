@@ -24,6 +24,14 @@ type Memory struct {
 	// extra are pages that the snapshot does not have: values that substitutes point to.
 	extra []*[4096]byte
 	err   error
+	flat  []byte
+}
+
+// NewFlatMemory is NewMemory with the copies where their physical addresses say in flat, which has room for all of them.
+func NewFlatMemory(s snapshots.Snapshot, flat []byte) *Memory {
+	m := NewMemory(s)
+	m.flat = flat
+	return m
 }
 
 // NewMemory returns the memory of a snapshot.
@@ -46,7 +54,14 @@ func (m *Memory) Page(pa uint64) *[4096]byte {
 	if p, ok := m.pages[pfn]; ok {
 		return p
 	}
-	p := new([4096]byte)
+	var p *[4096]byte
+	if m.flat == nil {
+		p = new([4096]byte)
+	} else if pfn < uint64(len(m.flat))>>12 {
+		p = (*[4096]byte)(m.flat[pfn<<12:])
+	} else {
+		return nil
+	}
 	switch err := m.snap.ReadPhysical(p[:], pfn<<12); {
 	case errors.Is(err, snapshots.ErrNoMemory), errors.Is(err, snapshots.ErrNotSaved):
 		p = nil
@@ -61,6 +76,9 @@ func (m *Memory) Page(pa uint64) *[4096]byte {
 	return p
 }
 
+// Err is the first error of reading the snapshot.
+func (m *Memory) Err() error { return m.err }
+
 // Touched returns the numbers of the physical pages that have been read, in order.
 func (m *Memory) Touched() []uint64 { return slices.Sorted(maps.Keys(m.pages)) }
 
@@ -70,7 +88,9 @@ func (m *Memory) value(p []byte) uint64 {
 	copy(page[:], p)
 	pa := extraBase + uint64(len(m.extra))<<12
 	m.extra = append(m.extra, page)
-	m.shadow.Mark(pa, uint64(len(p)))
+	if m.shadow != nil {
+		m.shadow.Mark(pa, uint64(len(p)))
+	}
 	return pa
 }
 
@@ -130,5 +150,5 @@ func (b *Bridge) localWord(la uint64) (uint64, bool) {
 
 // localRead copies memory of the trusted VM.
 func (b *Bridge) localRead(la uint64, p []byte) bool {
-	return b.machine.CPU().ReadLinear(la, p) == len(p)
+	return b.guest.ReadLinear(la, p) == len(p)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/hybridbridge/emu/core/disasm"
 	"github.com/hybridbridge/emu/core/metadata"
 	"github.com/hybridbridge/emu/core/policy"
+	"github.com/hybridbridge/emu/core/symbols"
 	"github.com/hybridbridge/emu/cpu"
 	"github.com/hybridbridge/emu/cpu/isa"
 )
@@ -28,7 +29,27 @@ var reasons = [...]struct {
 	{cpu.BySubstitute, policy.Snapshot, policy.ByRoot},
 }
 
-// location says where an address of kernel code is in any run.
+// Location says where an address of kernel code is in any run.
+func (b *Bridge) Location(addr uint64) metadata.Location { return b.location(addr) }
+
+// Address is the inverse of Location. ok is false for a module that the trusted VM does not have.
+func (b *Bridge) Address(l metadata.Location) (addr uint64, ok bool) {
+	base := b.code.Lo
+	if l.Module != "" {
+		base = b.moduleBase(l.Module)
+	}
+	return base + l.Offset, base != ^uint64(0)
+}
+
+// Text is where the kernel's own text is.
+func (b *Bridge) Text() cpu.Range { return b.code }
+
+// Symbols are those of the trusted kernel and of its modules.
+func (b *Bridge) Symbols() *symbols.Table { return b.symbols }
+
+// Hooks are the policy's functions by address.
+func (b *Bridge) Hooks() map[uint64]cpu.Hook { return b.hooks(&b.policy) }
+
 func (b *Bridge) location(addr uint64) metadata.Location {
 	if s, _, ok := b.symbols.Lookup(addr); ok && s.Module != "" {
 		return metadata.Location{Module: s.Module, Offset: addr - b.moduleBase(s.Module)}
@@ -54,7 +75,7 @@ func (b *Bridge) moduleBase(name string) uint64 {
 // bytes reads the bytes of an instruction.
 func (b *Bridge) bytes(rip uint64, in *isa.Inst) []byte {
 	code := make([]byte, in.Len)
-	return code[:b.machine.CPU().ReadLinear(rip, code)]
+	return code[:b.guest.ReadLinear(rip, code)]
 }
 
 func (b *Bridge) bits() int { return int(b.types.word) * 8 }
@@ -181,7 +202,7 @@ func (b *Bridge) addSymbol(set *metadata.Set, addr uint64, loc metadata.Location
 
 // observe adds what was seen in one context to a site.
 func (b *Bridge) observe(site *metadata.Site, o *cpu.Observation) {
-	if o.Operands[0]|o.Operands[1] == 0 {
+	if o.Operands[0]|o.Operands[1] == 0 && o.Marks == 0 {
 		return
 	}
 	site.Category = policy.Unknown // the contexts say
@@ -222,7 +243,7 @@ func (b *Bridge) observe(site *metadata.Site, o *cpu.Observation) {
 		choices = next
 	}
 	for _, routes := range choices {
-		site.Contexts = append(site.Contexts, metadata.Context{Path: path, Decision: metadata.Decision{Routes: routes, Plan: plan}})
+		site.Contexts = append(site.Contexts, metadata.Context{Path: path, Decision: metadata.Decision{Routes: routes, Plan: plan}, Marks: metadata.Marks(o.Marks)})
 	}
 }
 

@@ -99,13 +99,13 @@ func (b *Bridge) scope(id int, s *policy.Scope) cpu.Scope {
 			if isCode(sym) || sym.Module != "" {
 				continue
 			}
-			perCPU := sym.Type == 'A' || sym.Type == 'a'
+			perCPU := sym.Type == 'A' || sym.Type == 'a' || sym.Address >= b.perCPU.Lo && sym.Address < b.perCPU.Hi
 			if perCPU != root.PerCPU {
 				continue
 			}
 			size := root.Size
 			if size == 0 {
-				if perCPU {
+				if perCPU && b.types.word == 8 {
 					size = b.perCPUSize(sym.Address)
 				} else {
 					size = b.names.size(sym.Address)
@@ -166,7 +166,7 @@ func (b *Bridge) evaluate(f policy.Field) (uint64, error) {
 		}
 		at += st.off
 	}
-	v, ok := b.word(at)
+	v, ok := reader(b.space.read).number(at, e.size)
 	if !ok {
 		return 0, fmt.Errorf("%q leads to %#x, which is not mapped in the snapshot", f, at)
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/hybridbridge/emu/core/policy"
 	"github.com/hybridbridge/emu/cpu"
 	"github.com/hybridbridge/emu/cpu/isa"
-	"github.com/hybridbridge/emu/taint"
 )
 
 // entry is the way into the kernel: what a system call's number and arguments are.
@@ -33,6 +32,13 @@ type files struct {
 }
 
 var entryFunctions = []string{"do_syscall_64", "do_int80_syscall_32", "do_fast_syscall_32", "__do_fast_syscall_32"}
+
+// socketCalls are what socketcall(2) is on i386, by its first argument; the second is the array of the call's own
+// (include/uapi/linux/net.h).
+var socketCalls = [...]string{
+	1: "socket", "bind", "connect", "listen", "accept", "getsockname", "getpeername", "socketpair", "send", "recv", "sendto", "recvfrom",
+	"shutdown", "setsockopt", "getsockopt", "sendmsg", "recvmsg", "accept4", "recvmmsg", "sendmmsg",
+}
 
 // readCalls reads the names of the system calls from the kernel's own table.
 func (b *Bridge) readCalls() error {
@@ -126,16 +132,32 @@ func (b *Bridge) enter() {
 		regs = s.GPR[isa.RAX]
 		nr, _ = b.localWord(regs + b.entry.number)
 	}
+	sc, _ := b.Choose(regs, nr)
+	c.EnterScope(sc)
+}
+
+// Choose returns the scope of system call nr with the registers at regs (struct pt_regs), and how it is called.
+func (b *Bridge) Choose(regs, nr uint64) (cpu.Scope, metadata.ScopeID) {
 	name := fmt.Sprintf("%d", nr)
 	if nr < uint64(len(b.entry.calls)) {
 		name = b.entry.calls[nr]
 	}
-	scope := b.choose(name, func(argument int) (v uint64) {
-		if argument < len(b.entry.args) {
-			v, _ = b.localWord(regs + b.entry.args[argument])
+	argument := func(i int) (v uint64) {
+		if i < len(b.entry.args) {
+			v, _ = b.localWord(regs + b.entry.args[i])
 		}
 		return v
-	})
+	}
+	if name == "socketcall" {
+		if call := argument(0); call < uint64(len(socketCalls)) && call > 0 {
+			array := argument(1)
+			name, argument = socketCalls[call], func(i int) uint64 {
+				v, _ := b.localWord(array + uint64(i)*b.types.word)
+				return v
+			}
+		}
+	}
+	scope := b.choose(name, argument)
 	key := scopeKey{syscall: name}
 	if scope != nil {
 		key.scope = scope.Name
@@ -154,7 +176,20 @@ func (b *Bridge) enter() {
 	if b.trace != nil {
 		b.trace(name, key.scope)
 	}
-	c.EnterScope(sc)
+	return sc, b.scopeIDs[sc.ID]
+}
+
+// Syscalls returns the numbers of the system calls that have a scope, or whose Meta-Data says that they touch the snapshot.
+func (b *Bridge) Syscalls(touches func(metadata.ScopeID) bool) []int {
+	var out []int
+	for n, name := range b.entry.calls {
+		if touches(metadata.ScopeID{Syscall: name}) || slices.ContainsFunc(b.policy.Scopes, func(s policy.Scope) bool {
+			return slices.Contains(s.Syscalls, name)
+		}) {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 // choose finds the scope of a system call with these arguments, nil if there is none.
@@ -211,18 +246,14 @@ func (b *Bridge) hasPID(pid uint64) bool {
 
 // current is the address of the current process's task_struct, or 0.
 func (b *Bridge) current() uint64 {
-	segment := isa.GS
-	if b.types.word == 4 {
-		segment = isa.FS
-	}
-	task, _ := b.localWord(b.machine.CPU().State().Seg[segment].Base + b.files.task)
+	task, _ := b.localWord((b.guest.PerCPUBase() + b.files.task) & (1<<(8*b.types.word) - 1)) // it wraps around on i386
 	return task
 }
 
 // text reads a string of the trusted VM, of at most 255 bytes.
 func (b *Bridge) text(la uint64) string {
 	var p [255]byte
-	text, _, _ := strings.Cut(string(p[:b.machine.CPU().ReadLinear(la, p[:])]), "\x00")
+	text, _, _ := strings.Cut(string(p[:b.guest.ReadLinear(la, p[:])]), "\x00")
 	return text
 }
 
@@ -245,7 +276,7 @@ func (b *Bridge) fileKind(fd uint64) string {
 	}
 	at = follow(at + f.fd)
 	file := follow(at + fd*b.types.word)
-	if b.tainted(file + f.inode) {
+	if b.guest.FromSnapshot(file + f.inode) {
 		return "snapshot"
 	}
 	inode := follow(file + f.inode)
@@ -260,7 +291,7 @@ func (b *Bridge) fileKind(fd uint64) string {
 		return ""
 	}
 	fs := b.text(name)
-	if pid := inode - f.procInode + f.procPID; fs == "proc" && !b.tainted(pid) {
+	if pid := inode - f.procInode + f.procPID; fs == "proc" && !b.guest.FromSnapshot(pid) {
 		if p, _ := b.localWord(pid); p != 0 {
 			return "proc:own"
 		}
@@ -271,12 +302,6 @@ func (b *Bridge) fileKind(fd uint64) string {
 	sock := follow(inode - f.socketInode + f.socketSock)
 	family, _ := reader(b.localRead).number(sock+f.skFamily, 2)
 	return "socket:" + familyName(family)
-}
-
-// tainted reports whether a pointer of the trusted VM came out of the snapshot.
-func (b *Bridge) tainted(la uint64) bool {
-	pa, ok := b.machine.CPU().TranslateLinear(la)
-	return ok && b.mem.shadow.Get(pa, int(b.types.word)) != taint.Clean
 }
 
 // familyName returns the name of an address family (include/linux/socket.h).

@@ -95,6 +95,7 @@ func (t *Types) offset(structure, path string) (uint64, error) {
 type expression struct {
 	symbol string
 	steps  []step
+	size   uint64 // bytes of the value
 }
 
 type step struct {
@@ -150,6 +151,13 @@ func (t *Types) parse(field string) (*expression, error) {
 		}
 		e.steps[len(e.steps)-1].off += m.offset
 		typ = m.typ
+	}
+	e.size = t.word
+	if number, ok := plain(typ).(*btf.Int); ok {
+		e.size = uint64(number.Size)
+	}
+	if e.size > 8 {
+		return nil, bad("its value has more than 8 bytes")
 	}
 	return e, nil
 }

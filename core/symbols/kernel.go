@@ -29,6 +29,11 @@ func FromELF(b []byte) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ELF symbols: %w", err)
 	}
+	return FromELFFile(f)
+}
+
+// FromELFFile reads the .symtab of an open ELF file.
+func FromELFFile(f *elf.File) (*Table, error) {
 	all, err := f.Symbols()
 	if err != nil {
 		return nil, fmt.Errorf("ELF symbols: %w: %w", err, ErrNoSymbols)

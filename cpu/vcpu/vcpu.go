@@ -1,5 +1,7 @@
 package vcpu
 
+import "time"
+
 // VCPU runs guest code until something happens. Run must be called from one goroutine at a time; only Interrupt
 // may be called from others.
 type VCPU interface {
@@ -9,8 +11,11 @@ type VCPU interface {
 	// SetDeadline bounds the Run in progress. It is called from device code that Run itself called.
 	SetDeadline(deadline uint64)
 	// Instructions returns how many instructions have been executed since reset, each iteration of a repeated string
-	// instruction counted as one.
+	// instruction counted as one. A vCPU that cannot count them returns ticks of its time-stamp counter, which go on
+	// while it does not run.
 	Instructions() uint64
+	// InterruptsEnabled returns RFLAGS.IF.
+	InterruptsEnabled() bool
 	// State returns a copy of the architectural state.
 	State() State
 	// SetState replaces the architectural state and drops everything derived from the old one.
@@ -48,6 +53,28 @@ type Platform interface {
 	TSC() uint64
 	// TSCChanged tells that the guest has written IA32_TSC or IA32_TSC_ADJUST: a pending TSC deadline is at another time now.
 	TSCChanged()
+}
+
+// Accelerated is a VCPU that is not the emulator: it executes on the host's processor, and its Instructions are time. It
+// sees the memory in its slots; other addresses are the Platform's.
+type Accelerated interface {
+	VCPU
+	// AddSlot lets the guest see mem at the guest-physical address pa. Both are multiples of 4 KiB, and mem stays mapped
+	// until RemoveSlot or Close. What the guest writes to a read-only slot goes to the Platform.
+	AddSlot(pa uint64, mem []byte, readOnly bool) error
+	// RemoveSlot takes back the slot that was added at pa.
+	RemoveSlot(pa uint64) error
+	// Until returns the host's time until Instructions is n.
+	Until(n uint64) time.Duration
+	// Close ends the vCPU.
+	Close() error
+}
+
+// CPUIDLeaf is what CPUID returns for a leaf, and for a subleaf if it is Indexed.
+type CPUIDLeaf struct {
+	Leaf, Sub          uint32
+	Indexed            bool
+	EAX, EBX, ECX, EDX uint32
 }
 
 // ExitReason says why Run returned.

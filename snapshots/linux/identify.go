@@ -267,6 +267,7 @@ func kernelImage(a AddressSpace, text uint64) (image []byte, base uint64) {
 		return nil, 0
 	}
 	gap := uint64(0)
+	image = make([]byte, 0, limit+2<<20)
 	for va := base; va < end && len(image) < limit && gap <= 2<<20; {
 		p, err := a.Translate(va)
 		n := uint64(4096)
@@ -275,7 +276,7 @@ func kernelImage(a AddressSpace, text uint64) (image []byte, base uint64) {
 		}
 		n = min(n, 2<<20)
 		at := len(image)
-		image = append(image, make([]byte, n)...)
+		image = image[:at+int(n)]
 		if err == nil {
 			err = snapshots.ReadZeroed(a.Memory, image[at:], p.Physical)
 		}

@@ -80,6 +80,22 @@ func (a *Apt) FetchKernel(ctx context.Context, name string) (string, error) {
 	return file, os.Rename(filepath.Join(fresh, filepath.Base(file)), file)
 }
 
+// Download downloads one package into a folder that has no other of its name, and returns its file. The package is not kept
+// in the state.
+func (a *Apt) Download(ctx context.Context, name, dir string) (string, error) {
+	if err := a.update(ctx); err != nil {
+		return "", err
+	}
+	if _, err := a.runIn(ctx, dir, "download", name); err != nil {
+		return "", err
+	}
+	found, err := filepath.Glob(filepath.Join(dir, name+"_*.deb"))
+	if err != nil || len(found) != 1 {
+		return "", fmt.Errorf("%w: it says that package %s was downloaded, but %d files of that name are there: %w", ErrApt, name, len(found), err)
+	}
+	return found[0], nil
+}
+
 func install(names []string) []string {
 	return append([]string{"install", "--no-install-recommends", "-y"}, names...)
 }

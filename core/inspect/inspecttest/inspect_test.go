@@ -35,6 +35,8 @@ var (
 	plugins   = flag.String("plugins", "", "the policies that `make build` made")
 	mutations = flag.Int("mutations", 10, "hostile versions of the snapshot to try")
 	seed      = flag.Uint64("seed", 1, "of the mutations")
+	emulator  = flag.String("emu", "", "the emu that `make build` made, its policies beside it, for FAST-BRIDGE under KVM")
+	lab       = flag.String("kvmlab", "", "the kvmlab that `make bin/kvmlab` made, for FAST-BRIDGE under KVM")
 )
 
 // What the untrusted VM does before it is saved.
@@ -87,7 +89,7 @@ func images(t *testing.T) *image.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Dir = t.TempDir()
+	s.Dir = filepath.Join(t.TempDir(), "emu", "images")
 	if _, err := s.Build(context.Background(), image.Options{
 		Kernel: filepath.Join(*guests, "debs", strings.TrimSpace(string(name))),
 	}, nil); err != nil {
@@ -153,6 +155,7 @@ func TestInspect(t *testing.T) {
 			}
 		})
 	}
+	t.Run("fast", func(t *testing.T) { fast(t, o) })
 	t.Run("repeats", func(t *testing.T) { repeats(t, o) })
 	t.Run("hostile", func(t *testing.T) { hostile(t, o) })
 }

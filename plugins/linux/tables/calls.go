@@ -1,6 +1,7 @@
 package tables
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/hybridbridge/emu/core/policy"
@@ -16,6 +17,9 @@ var local = []string{
 	"schedule", "__schedule", "preempt_schedule*", "__cond_resched", "schedule_timeout*", "wake_up*", "__wake_up*", "try_to_wake_up",
 	"call_rcu*", "kfree_call_rcu", "kvfree_call_rcu", "__rcu_read_unlock", "rcu_note_context_switch", "queue_work_on", "__queue_work",
 	"do_softirq*", "__do_softirq", "irq_exit_rcu", "mod_timer", "add_timer", "hrtimer_*", "task_work_add", "task_mm_cid_work",
+	// What a process does for itself on its way back to user space.
+	"mem_cgroup_handle_over_high", "blkcg_maybe_throttle_current", "__blkcg_punt_bio_submit", "__rseq_handle_notify_resume", "switch_fpu_return",
+	"arch_do_signal_or_restart", "uprobe_notify_resume", "signal_wake_up_state",
 	// Page faults, randomness, the console, the audit log.
 	"handle_mm_fault", "get_random_*", "printk", "_printk", "vprintk*", "audit_*",
 }
@@ -56,7 +60,11 @@ var clocksources = func() []policy.Elision {
 	return e
 }()
 
-var clocks = []policy.Field{"tk_core+8:timekeeper.tkr_mono.cycle_last"}
+// clocks is where the clock source's last reading is. The timekeeper follows a sequence count of 4 bytes, and numbers of 8 bytes
+// are aligned to 4 on i386.
+func clocks(bits int) []policy.Field {
+	return []policy.Field{policy.Field(fmt.Sprintf("tk_core+%d:timekeeper.tkr_mono.cycle_last", bits/8))}
+}
 
 // locks are set free before they are taken: their holder is in the snapshot and will never run. All have what says that
 // they are held at their beginning.

@@ -19,7 +19,7 @@ var timekeeping = roots("tk_core", "timekeeping_suspended", "jiffies", "jiffies_
 var statistics = roots("avenrun", "nr_threads", "total_forks", "irq_desc_tree", "sparse_irqs", "allocated_irqs", "nr_irqs", "irq_err_count", "irq_mis_count")
 
 // Memory: meminfo, vmstat, zoneinfo, slabinfo, swaps.
-var memory = roots("_totalram_pages", "vm_zone_stat", "vm_node_stat", "vm_numa_event", "node_data", "contig_page_data",
+var memory = roots("_totalram_pages", "_totalhigh_pages", "vm_zone_stat", "vm_node_stat", "vm_numa_event", "node_data", "contig_page_data",
 	"totalreserve_pages", "vm_committed_as", "nr_swap_pages", "total_swap_pages", "swap_info", "nr_swapfiles", "hstates",
 	"hugetlb_max_hstate", "nr_vmalloc_pages", "direct_pages_count", "blockdev_superblock", "slab_caches", "totalcma_pages",
 	"pcpu_nr_populated", "pcpu_nr_units", "pcpu_unit_pages", "node_states", "nr_node_ids", "max_swapfiles", "swap_active_head",

@@ -20,7 +20,7 @@ var fileCalls = []string{
 // Calls on a socket.
 var socketCalls = []string{
 	"sendto", "sendmsg", "sendmmsg", "recvfrom", "recvmsg", "recvmmsg", "read", "write", "getsockopt", "getsockname", "getpeername", "ioctl", "bind",
-	"socketcall",
+	"send", "recv",
 }
 
 // Calls that say what is at a path: their first argument, or their second, after a directory.

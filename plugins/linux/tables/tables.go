@@ -14,7 +14,7 @@ func Policy(k policy.Kernel) policy.Policy {
 		Elided:      slices.Concat(releases, touches, waits, stale, clocksources),
 		Locks:       locks(k.Bits),
 		Substitutes: substitutes,
-		Clocks:      clocks,
+		Clocks:      clocks(k.Bits),
 	}
 }
 

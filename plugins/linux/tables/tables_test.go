@@ -1,7 +1,9 @@
 package tables
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/hybridbridge/emu/core/policy"
@@ -24,6 +26,9 @@ func TestPolicy(t *testing.T) {
 			}
 		}
 		word := uint64(k.Bits / 8)
+		if want := fmt.Sprintf("tk_core+%d:", word); len(p.Clocks) != 1 || !strings.HasPrefix(string(p.Clocks[0]), want) {
+			t.Errorf("%s: clocks %q, want %s...", k.Release, p.Clocks, want)
+		}
 		if i := slices.IndexFunc(p.Locks, func(l policy.Lock) bool { return l.Function == "mutex_trylock" }); i < 0 || p.Locks[i].Size != word {
 			t.Errorf("%s: a mutex has no owner of %d bytes", k.Release, word)
 		}

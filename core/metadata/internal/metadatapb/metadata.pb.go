@@ -607,6 +607,7 @@ type Context struct {
 	Frame         uint32                 `protobuf:"varint,1,opt,name=frame,proto3" json:"frame,omitempty"`  // index in Set.frames plus 1; 0 for the empty path
 	Routes        []byte                 `protobuf:"bytes,2,opt,name=routes,proto3" json:"routes,omitempty"` // one a byte
 	Plan          *Plan                  `protobuf:"bytes,3,opt,name=plan,proto3" json:"plan,omitempty"`     // absent if it is the default
+	Marks         uint32                 `protobuf:"varint,4,opt,name=marks,proto3" json:"marks,omitempty"`  // a set
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -660,6 +661,13 @@ func (x *Context) GetPlan() *Plan {
 		return x.Plan
 	}
 	return nil
+}
+
+func (x *Context) GetMarks() uint32 {
+	if x != nil {
+		return x.Marks
+	}
+	return 0
 }
 
 type Plan struct {
@@ -906,11 +914,12 @@ const file_metadata_proto_rawDesc = "" +
 	"\x04size\x18\x02 \x01(\rR\x04size\x12\x12\n" +
 	"\x04read\x18\x03 \x01(\bR\x04read\x12\x14\n" +
 	"\x05write\x18\x04 \x01(\bR\x05write\x12\x12\n" +
-	"\x04seen\x18\x05 \x01(\rR\x04seen\"_\n" +
+	"\x04seen\x18\x05 \x01(\rR\x04seen\"u\n" +
 	"\aContext\x12\x14\n" +
 	"\x05frame\x18\x01 \x01(\rR\x05frame\x12\x16\n" +
 	"\x06routes\x18\x02 \x01(\fR\x06routes\x12&\n" +
-	"\x04plan\x18\x03 \x01(\v2\x12.emu.metadata.PlanR\x04plan\"\x88\x01\n" +
+	"\x04plan\x18\x03 \x01(\v2\x12.emu.metadata.PlanR\x04plan\x12\x14\n" +
+	"\x05marks\x18\x04 \x01(\rR\x05marks\"\x88\x01\n" +
 	"\x04Plan\x12\x16\n" +
 	"\x06routes\x18\x01 \x01(\fR\x06routes\x12\x16\n" +
 	"\x06writes\x18\x02 \x01(\rR\x06writes\x12\x14\n" +

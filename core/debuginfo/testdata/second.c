@@ -1,0 +1,10 @@
+#include "both.h"
+
+struct far {
+	char c;
+	struct near *near;
+	struct far *next;
+};
+
+struct far one;
+struct far *second_far(void) { return &one; }

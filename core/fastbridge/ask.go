@@ -1,0 +1,282 @@
+package fastbridge
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/hybridbridge/emu/core/fastbridge/monitor"
+	"github.com/hybridbridge/emu/core/slowbridge"
+	"github.com/hybridbridge/emu/cpu"
+	"github.com/hybridbridge/emu/cpu/isa"
+)
+
+// frame is the state of the guest that asks: what the monitor saved on the kernel stack.
+type frame struct {
+	b     *Bridge
+	at    uint64
+	raw   [monitor.FrameSize]byte
+	gpr   [16]uint64
+	rip   uint64
+	flags uint64
+	root  uint64
+	scope *scope
+	// view is where the guest goes on.
+	view  int
+	clean bool
+}
+
+// asked answers the monitor, which has written cause to its port.
+func (b *Bridge) asked(cause uint32) {
+	if b.err != nil {
+		return
+	}
+	b.stats.Exits++
+	since := time.Now()
+	before := b.stats.Fallback
+	defer func() { b.stats.Host += time.Since(since) - (b.stats.Fallback - before) }()
+	if cause == monitor.CauseEnter {
+		b.enter()
+		return
+	}
+	f := &frame{b: b, at: b.get(monitor.Frame), root: b.get(monitor.Root)}
+	f.scope = b.byEntry[b.get(monitor.Current)]
+	if f.scope == nil || (guest{b}).ReadLinear(f.at, f.raw[:]) != len(f.raw) {
+		b.fail("fastbridge: the monitor asks out of no scope (cause %d)", cause)
+		return
+	}
+	for i, off := range monitor.Registers {
+		f.gpr[i] = binary.LittleEndian.Uint64(f.raw[off:])
+	}
+	f.rip = binary.LittleEndian.Uint64(f.raw[monitor.FrameRIP:])
+	f.flags = binary.LittleEndian.Uint64(f.raw[monitor.FrameFlags:])
+	if f.root == f.scope.views[redirected].root.pa {
+		f.view = redirected
+	}
+	if clean, ok := b.word(f.at&^(b.redirect.StackSize-1) + monitor.StackClean); ok {
+		b.clean = clean & addresses
+	}
+	var err error
+	switch cause {
+	case 3:
+		f.rip--
+		err = f.breakpoint()
+	case 14:
+		err = f.fault(b.get(monitor.Fault))
+	case monitor.CauseUser:
+		err = fmt.Errorf("at %s the kernel touches the user address %#x, which is not there", b.format(f.rip), b.get(monitor.Fault))
+	default:
+		err = fmt.Errorf("exception %d at %s", cause, b.format(f.rip))
+	}
+	if err == nil {
+		err = f.back()
+	}
+	if err == nil {
+		err = b.cfg.Memory.Err()
+	}
+	if err != nil {
+		b.fail("%w: in %s: %w", slowbridge.ErrFinding, f.scope.id, err)
+	}
+}
+
+func (b *Bridge) format(a uint64) string { return b.slow.Symbols().Format(a) }
+
+// enter begins a system call.
+func (b *Bridge) enter() {
+	b.stats.Syscalls++
+	b.put(monitor.NextScope, 0)
+	clean := b.get(monitor.Root)
+	b.clean = clean & addresses
+	sc, id := b.slow.Choose(b.get(monitor.Regs), b.get(monitor.Number)&0xffffffff)
+	if id.Name == "" && b.plain(id) {
+		return
+	}
+	s, err := b.scope(id, sc)
+	if err == nil {
+		err = b.refresh(s, clean)
+	}
+	if err == nil {
+		stack := b.get(monitor.Frame)
+		err = b.overlay(s, b.clean, stack&^(b.redirect.StackSize-1), b.redirect.StackSize)
+	}
+	if err != nil {
+		b.fail("%w", err)
+		return
+	}
+	b.stats.Scopes++
+	b.put(monitor.NextScope, s.addr)
+}
+
+// back writes the frame back.
+func (f *frame) back() error {
+	b := f.b
+	for i, off := range monitor.Registers {
+		binary.LittleEndian.PutUint64(f.raw[off:], f.gpr[i])
+	}
+	binary.LittleEndian.PutUint64(f.raw[monitor.FrameRIP:], f.rip)
+	binary.LittleEndian.PutUint64(f.raw[monitor.FrameFlags:], f.flags)
+	if !b.write(f.at, f.raw[:]) {
+		return fmt.Errorf("the kernel stack at %#x is not there", f.at)
+	}
+	b.put(monitor.Frame, f.at)
+	b.put(monitor.NextRoot, f.scope.views[f.view].root.pa)
+	b.put(monitor.NextClean, 0)
+	if f.clean {
+		b.put(monitor.NextRoot, b.clean)
+		b.put(monitor.NextClean, 1)
+	}
+	return nil
+}
+
+// fault maps a page of the snapshot.
+func (f *frame) fault(la uint64) error {
+	b := f.b
+	const fetch = 1 << 4
+	if binary.LittleEndian.Uint64(f.raw[monitor.FrameError:])&fetch != 0 {
+		// The redirected view has data here: a page of a module of the snapshot.
+		if t := f.scope.sites[f.rip]; t != nil && f.view == redirected {
+			f.view = nonRedirected
+			if t.place != otherView {
+				return nil
+			}
+			return f.interpret(t, [2]bool{true, true})
+		}
+		return f.unknownCode()
+	}
+	if e := b.tables.entry(f.scope.views[f.view].root, la); e&present != 0 {
+		return fmt.Errorf("at %s the kernel may not access %#x", b.format(f.rip), la)
+	}
+	pa, ok := b.redirect.Translate(la)
+	if f.view == nonRedirected && !b.snapshots(la) || !ok {
+		return fmt.Errorf("at %s the snapshot leads to %#x, where it has no memory", b.format(f.rip), la)
+	}
+	b.stats.Faults++
+	// What lies beside it is wanted next, as far as it is there.
+	for page := la &^ 0xffff; page <= la|0xffff && page >= la&^0xffff; page += 4096 {
+		if page != la&^0xfff {
+			if !b.snapshots(page) || b.tables.entry(f.scope.views[f.view].root, page)&present != 0 {
+				continue
+			}
+			if pa, ok = b.redirect.Translate(page); !ok {
+				continue
+			}
+		} else {
+			pa, _ = b.redirect.Translate(page)
+		}
+		if err := b.tables.put(f.scope.views[f.view].root, page, (pa-slowbridge.Base+SnapshotBase)&^0xfff|dataFlags, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// breakpoint deals with int3 at a site.
+func (f *frame) breakpoint() error {
+	b, s := f.b, f.scope
+	if h, ok := b.hooks[f.rip]; ok {
+		done, err := f.hook(h)
+		if done || err != nil {
+			return err
+		}
+	}
+	t := s.sites[f.rip]
+	if t == nil {
+		return f.unknownCode()
+	}
+	switch {
+	case special(&t.inst, s.cpu.Frozen):
+		return f.special(t)
+	case t.place == nowhere:
+		if _, ok := s.cpu.Immediates[f.rip]; ok {
+			return f.interpret(t, [2]bool{})
+		}
+		return f.decide(t)
+	}
+	view := f.view
+	switch t.place {
+	case otherView:
+		view = redirected
+	case localView:
+		view = nonRedirected
+	}
+	_, hooked := b.hooks[f.rip]
+	if p := s.views[view].pages[f.rip&^0xfff]; hooked || p == nil {
+		// The function's hook lets it run, or there is no room for its code in the view.
+		return f.interpret(t, [2]bool{t.place == otherView, t.place == otherView})
+	}
+	if view != f.view {
+		b.stats.Switches++
+		b.stats.SwitchExits++
+	}
+	f.view = view
+	return nil
+}
+
+// hook does what the policy says at the entry of a function; done says that the function is not to run in this view.
+func (f *frame) hook(h cpu.Hook) (done bool, err error) {
+	b := f.b
+	b.stats.Hooks++
+	if h.Kind == cpu.HookLocal {
+		return true, f.callLocal()
+	}
+	arguments := [...]uint8{isa.RDI, isa.RSI, isa.RDX, isa.RCX, isa.R8, isa.R9}
+	v := f.gpr[arguments[h.Argument]]
+	points := b.snapshots(v)
+	if !points && !b.trusted(v) {
+		if points, err = f.hookTaken(); err != nil {
+			return false, err
+		}
+	}
+	switch h.Kind {
+	case cpu.HookLock:
+		if !points {
+			return false, nil
+		}
+		for i := range h.Size {
+			pa, ok := b.redirect.Translate(v + h.Offset + i)
+			if !ok {
+				return false, fmt.Errorf("the lock at %#x, which the snapshot names, is not mapped in it", v)
+			}
+			pa = pa - slowbridge.Base + SnapshotBase
+			b.mem(pa)[pa&0xfff] = 0
+		}
+		return false, nil
+	case cpu.HookElide:
+		call := [2]uint64{f.rip, v}
+		once := h.Once && !b.elided[call]
+		if !points && !h.Always && !once {
+			return false, nil
+		}
+		if once {
+			b.elided[call] = true
+		}
+		ret, ok := b.word(f.gpr[isa.RSP])
+		if !ok {
+			return false, fmt.Errorf("no return address at the elided call of %s", b.format(f.rip))
+		}
+		f.rip = ret
+		f.gpr[isa.RSP] += 8
+		f.gpr[isa.RAX] = h.Return
+		return true, nil
+	}
+	return false, nil
+}
+
+// callLocal lets the function that is about to begin run in the kernel's own address space. The monitor does the same by itself
+// unless it is told not to.
+func (f *frame) callLocal() error {
+	b := f.b
+	base := f.gpr[isa.RSP] &^ (b.redirect.StackSize - 1)
+	depth, ok := b.word(base + monitor.StackDepth)
+	ret, ok2 := b.word(f.gpr[isa.RSP])
+	if !ok || !ok2 || depth >= monitor.MaxReturns {
+		return fmt.Errorf("calls of local functions are nested too deeply at %s", b.format(f.rip))
+	}
+	put := func(la, v uint64) { b.write(la, binary.LittleEndian.AppendUint64(nil, v)) }
+	put(base+monitor.StackReturns+8*depth, ret)
+	put(base+monitor.StackDepth, depth+1)
+	put(f.gpr[isa.RSP], monitor.Base+monitor.Resume)
+	b.stats.Subtrees++
+	f.clean = true
+	return nil
+}

@@ -1,0 +1,429 @@
+package fastbridge
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"slices"
+
+	"github.com/hybridbridge/emu/core/fastbridge/monitor"
+	"github.com/hybridbridge/emu/core/metadata"
+	"github.com/hybridbridge/emu/core/policy"
+	"github.com/hybridbridge/emu/cpu"
+	"github.com/hybridbridge/emu/cpu/isa"
+)
+
+// int3 fills code pages.
+const int3 = 0xcc
+
+// view is one of a scope's two.
+type view struct {
+	root  *table
+	pages map[uint64]*codePage // by linear page
+}
+
+type codePage struct {
+	pa   uint64
+	code []byte
+}
+
+// scope is what the guest needs to run the system calls of one scope.
+type scope struct {
+	id    metadata.ScopeID
+	cpu   cpu.Scope
+	addr  uint64 // of struct scope in the monitor's window
+	data  []byte
+	views [2]view // non-redirected, redirected
+	sites map[uint64]*site
+	table []byte
+	// taken are functions whose hook did something for an argument whose address does not tell the machine.
+	taken map[uint64]bool
+}
+
+// Views by number.
+const (
+	nonRedirected = iota
+	redirected
+)
+
+// makeBases makes what the views of all scopes share.
+func (b *Bridge) makeBases() error {
+	ts, k := &b.tables, b.cfg.Kernel
+	cleanRoot := b.mem(b.clean)
+	if cleanRoot == nil {
+		return fmt.Errorf("fastbridge: the trusted VM's page tables are not in its memory")
+	}
+	pa, page, err := ts.pool.take(1)
+	if err != nil {
+		return err
+	}
+	for i := range page {
+		page[i] = int3
+	}
+	b.poison = pa
+	if b.baseN, err = ts.table(b.levels, nil); err != nil {
+		return err
+	}
+	if b.baseR, err = ts.table(b.levels, nil); err != nil {
+		return err
+	}
+	copy(b.baseN.page[2048:], cleanRoot[2048:])
+	// In the redirected view only what lies in the last 2 TiB is the trusted VM's: the entry areas, the kernel, the fixmap.
+	const last = 0xfffffe0000000000
+	for i := index(last, b.levels); i < 512; i++ {
+		b.baseR.set(i, binary.LittleEndian.Uint64(cleanRoot[8*i:]))
+	}
+	type part struct{ base, limit, most uint64 }
+	parts := []part{{k.PageOffset, b.boundary, 0}, {k.VmemmapBase, b.boundary >> 6, 0}}
+	top := b.boundary
+	for _, r := range b.vm.Memory().Ranges() {
+		top = max(top, r.End())
+	}
+	parts[0].most, parts[1].most = top, top>>6
+	for n, p := range parts {
+		lo := p.base
+		if n == 0 {
+			lo += 1 << 20 // the real-mode area is the trusted VM's
+		}
+		if err := ts.clear(b.baseN, lo, p.base+p.limit); err != nil {
+			return err
+		}
+		for off := uint64(0); off < p.most; off += size(3) {
+			pudN, err := ts.reach(b.baseN, p.base+off, 3, true)
+			if err != nil {
+				return err
+			}
+			i := index(p.base+off, 3)
+			if off < p.limit {
+				if _, err := ts.reach(b.baseN, p.base+off, 2, true); err != nil {
+					return err
+				}
+			}
+			pudR, err := ts.reach(b.baseR, p.base+off, 3, true)
+			if err != nil {
+				return err
+			}
+			pudR.set(i, pudN.get(i))
+			if c := pudN.child[i]; c != nil {
+				pudR.child[i] = c
+			}
+		}
+	}
+	// The kernel's variables and its modules are the snapshot's in the redirected view, its code and constants are not.
+	image := [][2]uint64{{b.text.Hi, b.symbol("__start_rodata")}, {b.symbol("__start_ro_after_init"), b.symbol("__end_ro_after_init")}, {b.symbol("__end_rodata"), b.symbol("_end")}}
+	for _, r := range image {
+		lo, hi := r[0]&^0xfff, (r[1]+0xfff)&^0xfff
+		if r[0] == 0 || r[1] <= r[0] {
+			continue
+		}
+		if err := ts.clear(b.baseR, lo, hi); err != nil {
+			return err
+		}
+	}
+	const modules, fixmap = 0xffffffffc0000000, 0xffffffffff000000
+	if err := ts.clear(b.baseR, modules, fixmap); err != nil {
+		return err
+	}
+	// All of the kernel's text is int3 unless it is known.
+	for _, root := range []*table{b.baseN, b.baseR} {
+		for la := b.text.Lo &^ 0xfff; la < b.text.Hi; la += 4096 {
+			if err := ts.put(root, la, b.poison|codeFlags, true); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// scope returns a scope, whose views are made when it is first used.
+func (b *Bridge) scope(id metadata.ScopeID, c cpu.Scope) (*scope, error) {
+	if s := b.scopes[id]; s != nil {
+		return s, nil
+	}
+	s := &scope{id: id, cpu: c}
+	if err := b.build(s); err != nil {
+		return nil, err
+	}
+	b.scopes[id], b.byEntry[s.addr] = s, s
+	return s, nil
+}
+
+// build makes the views of a scope out of Meta-Data.
+func (b *Bridge) build(s *scope) error {
+	if s.data == nil {
+		pa, page, err := b.window.take(1)
+		if err != nil {
+			return err
+		}
+		s.addr, s.data = windowBase+pa-viewsBase, page
+	}
+	sites := b.set.Sites(s.id)
+	s.sites = make(map[uint64]*site, len(sites))
+	s.taken = map[uint64]bool{}
+	known := make([]*site, 0, len(sites))
+	entries := len(b.hooks) + 256 // unknown sites that turn out to be decided come later
+	for i := range sites {
+		m := &sites[i]
+		a, ok := b.slow.Address(m.Location)
+		if !ok || m.Bits == 32 {
+			continue
+		}
+		in, _, err := b.code(a)
+		if err != nil {
+			return fmt.Errorf("fastbridge: the instruction at %s: %w", b.slow.Symbols().Format(a), err)
+		}
+		if int(in.Len) != len(m.Bytes) {
+			continue // of another version of the code, which the kernel has patched
+		}
+		if slices.ContainsFunc(m.Contexts, func(c metadata.Context) bool { return c.Marks&metadata.HookTaken != 0 }) {
+			s.taken[a] = true
+		}
+		t := &site{address: a, inst: in}
+		if t.decide(m); !t.known {
+			continue
+		}
+		known = append(known, t)
+		b.stats.Sites[m.Category.String()]++
+		if t.place != anywhere {
+			entries++
+		}
+	}
+	n := uint64(1) << bits.Len64(uint64(entries))
+	tablePA, entriesOf, err := b.window.take((n*monitor.SiteSize + 4095) / 4096)
+	if err != nil {
+		return err
+	}
+	s.table = entriesOf
+	for v, base := range [...]*table{b.baseN, b.baseR} {
+		root, err := b.root(base)
+		if err != nil {
+			return err
+		}
+		s.views[v] = view{root, map[uint64]*codePage{}}
+	}
+	binary.LittleEndian.PutUint64(s.data[monitor.ScopeRootN:], s.views[nonRedirected].root.pa)
+	binary.LittleEndian.PutUint64(s.data[monitor.ScopeRootR:], s.views[redirected].root.pa)
+	binary.LittleEndian.PutUint64(s.data[monitor.ScopeTable:], windowBase+tablePA-viewsBase)
+	binary.LittleEndian.PutUint64(s.data[monitor.ScopeMask:], n*monitor.SiteSize-1)
+	binary.LittleEndian.PutUint64(s.data[monitor.ScopePGDN:], windowBase+s.views[nonRedirected].root.pa-viewsBase)
+	binary.LittleEndian.PutUint64(s.data[monitor.ScopePGDR:], windowBase+s.views[redirected].root.pa-viewsBase)
+	for _, t := range known {
+		if err := b.admit(s, t); err != nil {
+			return err
+		}
+	}
+	for a := range b.hooks {
+		b.enterSite(s, a, 0, 0)
+	}
+	return nil
+}
+
+// root makes a root of a scope, where the monitor sees it.
+func (b *Bridge) root(base *table) (*table, error) {
+	pa, page, err := b.window.take(1)
+	if err != nil {
+		return nil, err
+	}
+	t := &table{pa: pa, page: page, level: base.level, child: map[int]*table{}}
+	t.owner = t
+	copy(page, base.page)
+	for i, c := range base.child {
+		t.child[i] = c
+	}
+	return t, nil
+}
+
+// admit lets a site run where it may.
+func (b *Bridge) admit(s *scope, t *site) error {
+	s.sites[t.address] = t
+	_, constant := s.cpu.Immediates[t.address]
+	if constant || special(&t.inst, s.cpu.Frozen) {
+		t.place = nowhere
+	}
+	switch t.place {
+	case otherView:
+		b.enterSite(s, t.address, monitor.ActionSwitch, 0)
+	case localView:
+		b.enterSite(s, t.address, 0, monitor.ActionSwitch)
+	case nowhere:
+		return nil
+	}
+	for v := range s.views {
+		if t.place == anywhere || t.place == localView && v == nonRedirected || t.place == otherView && v == redirected {
+			if err := b.expose(s, v, t); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// special reports whether an instruction never runs natively in a view: it would leave the view or read a clock that does not stand.
+func special(in *isa.Inst, frozen bool) bool {
+	switch in.Op {
+	case isa.RDTSC, isa.RDTSCP:
+		return frozen
+	case isa.MOV_FROM_CR, isa.MOV_TO_CR:
+		return true
+	}
+	return false
+}
+
+// expose puts an instruction into a view's code. The first byte of a function with a hook stays int3.
+func (b *Bridge) expose(s *scope, v int, t *site) error {
+	var code [15]byte
+	n := guest{b}.ReadLinear(t.address, code[:t.inst.Len])
+	_, hooked := b.hooks[t.address]
+	for i := range code[:n] {
+		la := t.address + uint64(i)
+		p, err := b.codePage(s, v, la&^0xfff)
+		if err != nil {
+			return err
+		}
+		if p == nil {
+			return nil // no code can be here in this view
+		}
+		c := code[i]
+		if i == 0 && hooked {
+			c = int3
+		}
+		if p.code[la&0xfff] != c {
+			p.code[la&0xfff] = c
+			b.vm.Memory().Written(p.pa+la&0xfff, 1)
+		}
+	}
+	return nil
+}
+
+// codePage returns the code of a view at a linear page; nil where the snapshot has something else in the redirected view.
+func (b *Bridge) codePage(s *scope, v int, la uint64) (*codePage, error) {
+	view := &s.views[v]
+	if p, ok := view.pages[la]; ok {
+		return p, nil
+	}
+	if la < b.text.Lo&^0xfff || la >= b.text.Hi {
+		if _, ok := b.redirect.Translate(la); ok && v == redirected {
+			view.pages[la] = nil
+			return nil, nil
+		}
+		if v == nonRedirected {
+			if err := b.closeModule(s, la); err != nil {
+				return nil, err
+			}
+		}
+	}
+	pa, code, err := b.tables.pool.take(1)
+	if err != nil {
+		return nil, err
+	}
+	for i := range code {
+		code[i] = int3
+	}
+	p := &codePage{pa, code}
+	view.pages[la] = p
+	return p, b.tables.put(view.root, la, pa|codeFlags, true)
+}
+
+// closeModule makes the trusted modules near la in the non-redirected view data: their code runs where it is known only.
+func (b *Bridge) closeModule(s *scope, la uint64) error {
+	t, err := b.tables.reach(s.views[nonRedirected].root, la, 1, true)
+	if err != nil {
+		return err
+	}
+	for i := range 512 {
+		if e := t.get(i); e&present != 0 && e&addresses < viewsBase {
+			t.set(i, e|noExecute)
+		}
+	}
+	return nil
+}
+
+// enterSite enters an address into the scope's table.
+func (b *Bridge) enterSite(s *scope, a uint64, actionN, actionR byte) {
+	mask := binary.LittleEndian.Uint64(s.data[monitor.ScopeMask:])
+	i := a * monitor.SiteSize & mask
+	for {
+		at := binary.LittleEndian.Uint64(s.table[i:])
+		if at == 0 || at == a {
+			break
+		}
+		i = (i + monitor.SiteSize) & mask
+	}
+	e := s.table[i : i+monitor.SiteSize]
+	if h, ok := b.hooks[a]; ok {
+		actionN = b.hookSite(s, a, h, e)
+		actionR = actionN
+	}
+	binary.LittleEndian.PutUint64(e, a)
+	e[monitor.SiteAction], e[monitor.SiteAction+1] = actionN, actionR
+}
+
+// hookSite makes the entry of a function with a hook, and returns the action. Those that the monitor cannot do are the host's.
+func (b *Bridge) hookSite(s *scope, a uint64, h cpu.Hook, e []byte) (action byte) {
+	if h.Kind == cpu.HookLocal {
+		return monitor.ActionLocal
+	}
+	// Functions begin with a NOP or ENDBR64 of the tracer's or of the branch tracker's, which can be skipped.
+	if t := s.sites[a]; t != nil && t.inst.Op == isa.NOP && t.place == anywhere {
+		e[monitor.SiteSkip] = t.inst.Len
+	}
+	if h.Argument == 1 {
+		e[monitor.SiteSkip] |= monitor.SkipSecond
+	}
+	if !s.taken[a] {
+		e[monitor.SiteSkip] |= monitor.SkipOthers
+	}
+	switch {
+	case h.Argument > 1 || h.Argument == 1 && h.Kind == cpu.HookLock || h.Always || h.Once || h.Return >= 1<<32 || h.Offset >= 1<<31:
+		return 0
+	case h.Kind == cpu.HookElide:
+		binary.LittleEndian.PutUint32(e[monitor.SiteValue:], uint32(h.Return))
+		return monitor.ActionElide
+	case h.Size == 4 || h.Size == 8:
+		e[monitor.SiteBytes] = byte(h.Size)
+		binary.LittleEndian.PutUint32(e[monitor.SiteValue:], uint32(h.Offset))
+		return monitor.ActionLock
+	}
+	return 0
+}
+
+// refresh takes over what has changed in the kernel's own tables, and user space.
+func (b *Bridge) refresh(s *scope, clean uint64) error {
+	root := b.mem(clean & addresses)
+	if root == nil {
+		return fmt.Errorf("fastbridge: CR3 is %#x, where there is no memory", clean)
+	}
+	n := s.views[nonRedirected].root
+	for i := range 512 {
+		e := binary.LittleEndian.Uint64(root[8*i:])
+		if i < 256 {
+			n.set(i, e)
+			s.views[redirected].root.set(i, e)
+		} else if n.child[i] == nil {
+			n.set(i, e)
+		}
+	}
+	return nil
+}
+
+// overlay maps a kernel stack in the redirected view.
+func (b *Bridge) overlay(s *scope, clean, base, size uint64) error {
+	for la := base; la < base+size; la += 4096 {
+		pa, _, ok := b.mem.walk(clean, b.levels, la)
+		if !ok {
+			return fmt.Errorf("fastbridge: the kernel stack at %#x is not mapped", la)
+		}
+		if b.snapshots(la) || b.trusted(la) {
+			continue // in the direct map, which is in both views
+		}
+		if err := b.tables.put(s.views[redirected].root, la, pa&^0xfff|dataFlags, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// touches reports whether something of the snapshot was seen in a context.
+func touches(c *metadata.Context) bool {
+	return c.Marks&(metadata.Adjusted|metadata.NeedsSnapshot|metadata.HookTaken) != 0 || slices.Contains(c.Routes, policy.Snapshot)
+}

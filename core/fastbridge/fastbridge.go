@@ -1,0 +1,444 @@
+package fastbridge
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hybridbridge/emu/core/fastbridge/monitor"
+	"github.com/hybridbridge/emu/core/machine"
+	"github.com/hybridbridge/emu/core/metadata"
+	"github.com/hybridbridge/emu/core/slowbridge"
+	"github.com/hybridbridge/emu/cpu"
+	"github.com/hybridbridge/emu/cpu/isa"
+	"github.com/hybridbridge/emu/cpu/vcpu"
+	"github.com/hybridbridge/emu/snapshots/linux"
+)
+
+// Physical addresses beside the trusted VM's memory: MAXPHYADDR is 39 bits at least.
+const (
+	// SnapshotBase is where the guest has the snapshot's physical address 0.
+	SnapshotBase = 1 << 37
+	viewsBase    = 1 << 38
+	viewsSize    = 1 << 30 // reserved, taken when used
+	addressesEnd = 1 << 40
+
+	// The last four 2-MiB pages but one of the linear address space are where the monitor sees the first of this memory.
+	windowPages = 3
+	windowBase  = monitor.Base - 2<<21
+	window      = windowPages << 21
+)
+
+// ErrTrained says that SLOW-BRIDGE has run the same command on the same snapshot already, so that it has nothing to add.
+var ErrTrained = errors.New("nothing is left to learn")
+
+// Config is what a Bridge joins.
+type Config struct {
+	// Machine is the trusted VM, stopped between two instructions of kernel or user code.
+	Machine *machine.Machine
+	Memory  *Memory
+	Kernel  *linux.Kernel
+	// Resolve says what the policy means for the VM; it must put the Guest that it is given into slowbridge.Config.
+	Resolve func(slowbridge.Guest) (*slowbridge.Bridge, error)
+	// Known is what was learned before. It may be nil.
+	Known *metadata.Set
+	// Train is FALLBACK: it learns what SLOW-BRIDGE makes of the command and returns all that is known then, or ErrTrained.
+	Train func(reason string) (*metadata.Set, error)
+	// ExitSwitching has the guest leave at each int3, as in the paper, instead of switching views by itself.
+	ExitSwitching bool
+}
+
+// Memory is the snapshot's memory in the guest-physical address space.
+type Memory struct {
+	*slowbridge.Memory
+	limit uint64
+}
+
+// Stats counts what a run took.
+type Stats struct {
+	Exits       uint64 `json:"exits"`        // of the guest, for the monitor
+	Syscalls    uint64 `json:"syscalls"`     // that asked for their scope
+	Scopes      uint64 `json:"scopes"`       // entered
+	Switches    uint64 `json:"switches"`     // of views
+	SwitchExits uint64 `json:"switch_exits"` // those of them for which the guest was left
+	Subtrees    uint64 `json:"subtrees"`     // local functions called
+	Interrupts  uint64 `json:"interrupts"`   // within scopes
+	Faults      uint64 `json:"faults"`       // pages of the snapshot that were mapped
+	Hooks       uint64 `json:"hooks"`        // locks and elisions looked at
+	Interpreted uint64 `json:"interpreted"`  // instructions
+	Derived     uint64 `json:"derived"`      // unknown instructions that the rules decide by themselves
+	Unknown     uint64 `json:"unknown"`      // instructions that suspended the VM
+	Trainings   uint64 `json:"trainings"`
+	// Host is the time spent answering the monitor without FALLBACK's.
+	Host     time.Duration     `json:"host_ns"`
+	Fallback time.Duration     `json:"fallback_ns"`
+	Sites    map[string]uint64 `json:"sites"` // by category
+}
+
+// Bridge is a trusted VM that sees a snapshot. It belongs to the goroutine that runs the machine.
+type Bridge struct {
+	cfg      Config
+	vm       *machine.Machine
+	mem      physical
+	slow     *slowbridge.Bridge
+	redirect *cpu.Redirection
+	set      *metadata.Set
+	hooks    map[uint64]cpu.Hook
+	elided   map[[2]uint64]bool
+
+	tables   tables
+	window   pool // what the monitor sees
+	mon      []byte
+	levels   int
+	clean    uint64 // a root with the kernel's address space, for looking
+	perCPU   uint64
+	boundary uint64 // the physical address from which on memory is the trusted VM's
+	baseN    *table
+	baseR    *table
+	poison   uint64 // a page of int3
+	text     cpu.Range
+	modules  map[uint64]bool // pages of modules with sites
+
+	scopes  map[metadata.ScopeID]*scope
+	byEntry map[uint64]*scope // by the address of struct scope in the monitor
+	initial vcpu.State
+	trained bool // FALLBACK has nothing to add
+	stepper *cpu.CPU
+	err     error
+	stats   Stats
+}
+
+// limit returns the end of the physical addresses that a snapshot's memory takes.
+func limit(end uint64) uint64 { return (end + 1<<21 - 1) &^ (1<<21 - 1) }
+
+// AddMemory gives a machine that was just restored the memory that a Bridge needs. end is the snapshot's last physical address
+// plus one.
+func AddMemory(m *machine.Machine, end uint64) (views, snapshot []byte, err error) {
+	if end > viewsBase-SnapshotBase {
+		return nil, nil, fmt.Errorf("fastbridge: the snapshot's memory ends at %#x, and at most %#x has room", end, uint64(viewsBase-SnapshotBase))
+	}
+	if views, err = m.AddMemory(viewsBase, viewsSize); err != nil {
+		return nil, nil, err
+	}
+	snapshot, err = m.AddMemory(SnapshotBase, limit(end))
+	return views, snapshot, err
+}
+
+// New connects a trusted VM with a snapshot.
+func New(cfg Config, views []byte) (*Bridge, error) {
+	b := &Bridge{
+		cfg: cfg, vm: cfg.Machine, set: cfg.Known, scopes: map[metadata.ScopeID]*scope{}, byEntry: map[uint64]*scope{},
+		elided: map[[2]uint64]bool{}, modules: map[uint64]bool{}, stats: Stats{Sites: map[string]uint64{}},
+	}
+	if b.set == nil {
+		b.set = new(metadata.Set)
+	}
+	b.mem = func(pa uint64) *[4096]byte { return b.vm.Memory().Page(pa &^ 0xfff) }
+	b.initial = b.vm.VCPU().State()
+	b.levels = 4
+	if b.initial.CR4&(1<<12) != 0 {
+		b.levels = 5
+	}
+	// Under page-table isolation the kernel's root is the even one of a pair (arch/x86/mm/pti.c).
+	b.clean = b.initial.CR3 & addresses
+	if cfg.Kernel.PTI {
+		b.clean &^= 0x1000
+	}
+	b.window = pool{base: viewsBase, mem: views[:window]}
+	p := pool{base: viewsBase + window, mem: views[window:]}
+	b.tables = tables{&p, b.mem, b.levels}
+	b.mon = views[monitor.Base-windowBase : window]
+	b.window.mem = views[:monitor.Base-windowBase]
+	for _, r := range b.vm.Memory().Ranges() {
+		if r.Base >= 1<<20 && (b.boundary == 0 || r.Base < b.boundary) {
+			b.boundary = r.Base
+		}
+	}
+	var err error
+	if b.slow, err = cfg.Resolve(guest{b}); err != nil {
+		return nil, err
+	}
+	if b.redirect, err = b.slow.Redirection(); err != nil {
+		return nil, err
+	}
+	if b.boundary < cfg.Memory.limit {
+		return nil, fmt.Errorf("fastbridge: the trusted VM's memory begins at %#x, within the snapshot's, which ends at %#x", b.boundary, cfg.Memory.limit)
+	}
+	b.text = b.slow.Text()
+	b.hooks = b.slow.Hooks()
+	if err := errors.Join(b.findPerCPU(), b.install(), b.makeBases(), b.makeStepper()); err != nil {
+		return nil, err
+	}
+	b.allow()
+	return b, nil
+}
+
+// NewMemory is the snapshot's memory for Config. flat is what AddMemory returned.
+func NewMemory(m *slowbridge.Memory, flat []byte) *Memory { return &Memory{m, uint64(len(flat))} }
+
+// Stats returns the counters.
+func (b *Bridge) Stats() Stats {
+	s := b.stats
+	s.Switches += b.get(monitor.Switches)
+	s.Subtrees += b.get(monitor.Subtrees)
+	s.Interrupts += b.get(monitor.Interrupts)
+	s.Hooks += b.get(monitor.Hooks)
+	return s
+}
+
+// Err is why the machine's run ended with machine.Redirection.
+func (b *Bridge) Err() error { return b.err }
+
+// Slow is what the policy means here.
+func (b *Bridge) Slow() *slowbridge.Bridge { return b.slow }
+
+// get and put access the monitor's data.
+func (b *Bridge) get(off int) uint64     { return binary.LittleEndian.Uint64(b.mon[off:]) }
+func (b *Bridge) put(off int, v uint64)  { binary.LittleEndian.PutUint64(b.mon[off:], v) }
+func (b *Bridge) symbol(n string) uint64 { a, _ := b.slow.Symbols().Address(n); return a }
+
+// guest lets slowbridge look at the trusted VM.
+type guest struct{ b *Bridge }
+
+// ReadLinear implements slowbridge.Guest.
+func (g guest) ReadLinear(la uint64, p []byte) (n int) {
+	for n < len(p) {
+		pa, _, ok := g.b.mem.walk(g.b.clean, g.b.levels, la+uint64(n))
+		page := g.b.mem(pa)
+		if !ok || page == nil {
+			return n
+		}
+		n += copy(p[n:], page[pa&0xfff:])
+	}
+	return n
+}
+
+// PerCPUBase implements slowbridge.Guest.
+func (g guest) PerCPUBase() uint64 { return g.b.perCPU }
+
+// FromSnapshot implements slowbridge.Guest.
+func (g guest) FromSnapshot(la uint64) bool {
+	v, _ := g.b.word(la)
+	return g.b.snapshots(v)
+}
+
+// word reads 8 bytes of the trusted VM.
+func (b *Bridge) word(la uint64) (uint64, bool) {
+	var p [8]byte
+	n := guest{b}.ReadLinear(la, p[:])
+	return binary.LittleEndian.Uint64(p[:]), n == 8
+}
+
+// write changes the trusted VM's memory, and says whether it is all there.
+func (b *Bridge) write(la uint64, p []byte) bool {
+	for len(p) > 0 {
+		pa, _, ok := b.mem.walk(b.clean, b.levels, la)
+		page := b.mem(pa)
+		if !ok || page == nil {
+			return false
+		}
+		n := copy(page[pa&0xfff:], p)
+		b.vm.Memory().Written(pa, n)
+		p, la = p[n:], la+uint64(n)
+	}
+	return true
+}
+
+// snapshots reports whether an address can only be the snapshot's, trusted whether it can only be the trusted VM's.
+func (b *Bridge) snapshots(la uint64) bool {
+	k := b.cfg.Kernel
+	return la-k.PageOffset < b.boundary && la-k.PageOffset >= 1<<20 || la-k.VmemmapBase < b.boundary>>6
+}
+
+func (b *Bridge) trusted(la uint64) bool {
+	k := b.cfg.Kernel
+	return la < 1<<63 || la-k.PageOffset < addressesEnd && !b.snapshots(la) || la-k.VmemmapBase < addressesEnd>>6 && !b.snapshots(la)
+}
+
+func (b *Bridge) findPerCPU() error {
+	var ok bool
+	if b.perCPU, ok = b.word(b.symbol("__per_cpu_offset")); !ok {
+		return errors.New("fastbridge: the trusted VM's __per_cpu_offset cannot be read")
+	}
+	return nil
+}
+
+// install puts the monitor into the guest.
+func (b *Bridge) install() error {
+	copy(b.mon, monitor.Image)
+	t := table{}
+	// The tables that map the last GiB belong to all processes.
+	at := b.clean
+	for l := b.levels; l > 2; l-- {
+		page := b.mem(at & addresses)
+		if page == nil {
+			return errors.New("fastbridge: the trusted VM's page tables lead out of its memory")
+		}
+		at = binary.LittleEndian.Uint64(page[8*index(monitor.Base, l):])
+	}
+	page := b.mem(at & addresses)
+	if at&present == 0 || page == nil {
+		return errors.New("fastbridge: the trusted VM maps nothing in the last GiB")
+	}
+	t.page = page[:]
+	for i := range uint64(windowPages) {
+		la := uint64(windowBase) + i<<21
+		if t.get(index(la, 2)) != 0 {
+			return fmt.Errorf("fastbridge: the trusted kernel uses the address %#x, where the monitor is to be", la)
+		}
+		t.set(index(la, 2), viewsBase+i<<21|present|writable|accessed|dirty|large)
+	}
+	for off, name := range map[int]string{
+		monitor.DoSyscall: "do_syscall_64", monitor.GetUser: "__get_user_nocheck_1", monitor.PutUser: "__put_user_nocheck_1",
+	} {
+		a := b.symbol(name)
+		if a == 0 {
+			return fmt.Errorf("fastbridge: the trusted kernel has no %s", name)
+		}
+		b.put(off, a)
+	}
+	b.put(monitor.PageOffset, b.cfg.Kernel.PageOffset)
+	b.put(monitor.AddressMask, addresses)
+	b.put(monitor.DirectLimit, addressesEnd)
+	b.put(monitor.Boundary, b.boundary)
+	b.put(monitor.Vmemmap, b.cfg.Kernel.VmemmapBase)
+	b.put(monitor.VmemmapLimit, addressesEnd>>6)
+	b.put(monitor.VmemmapBoundary, b.boundary>>6)
+	if b.cfg.ExitSwitching {
+		b.put(monitor.ExitAlways, 1)
+	}
+	if err := b.makeIDT(); err != nil {
+		return err
+	}
+	return b.hookEntry()
+}
+
+// makeIDT makes the views' interrupt table: the monitor takes all, on the same stacks.
+func (b *Bridge) makeIDT() error {
+	const gates = 256 * 16
+	var old [gates]byte
+	limit := int(b.initial.IDTR.Limit) + 1
+	if n := (guest{b}).ReadLinear(b.initial.IDTR.Base, old[:min(limit, gates)]); n < gates {
+		return fmt.Errorf("fastbridge: the trusted VM's interrupt table has %d bytes", n)
+	}
+	_, idt, err := b.window.take(1)
+	if err != nil {
+		return err
+	}
+	for v := range uint64(256) {
+		g := old[v*16:]
+		handler := uint64(binary.LittleEndian.Uint16(g)) | uint64(binary.LittleEndian.Uint16(g[6:]))<<16 | uint64(binary.LittleEndian.Uint32(g[8:]))<<32
+		b.put(int(monitor.Handlers+8*v), handler)
+		to := uint64(monitor.Base + monitor.Vectors + 16*v)
+		switch v {
+		case 3:
+			to = monitor.Base + monitor.Breakpoint
+		case 14:
+			to = monitor.Base + monitor.PageFault
+		}
+		n := idt[v*16:]
+		binary.LittleEndian.PutUint16(n, uint16(to))
+		copy(n[2:5], g[2:5]) // selector and stack
+		n[5] = 0x8e          // present, interrupt gate
+		binary.LittleEndian.PutUint16(n[6:], uint16(to>>16))
+		binary.LittleEndian.PutUint32(n[8:], uint32(to>>32))
+	}
+	descriptor := func(off int, base uint64) {
+		binary.LittleEndian.PutUint16(b.mon[off:], gates-1)
+		binary.LittleEndian.PutUint64(b.mon[off+2:], base)
+	}
+	descriptor(monitor.ViewIDT, windowBase+b.window.used-4096)
+	descriptor(monitor.CleanIDT, b.initial.IDTR.Base)
+	return nil
+}
+
+// hookEntry has the kernel's system-call entry call the monitor in place of do_syscall_64.
+func (b *Bridge) hookEntry() error {
+	entry, target := b.symbol("entry_SYSCALL_64"), b.symbol("do_syscall_64")
+	var code [512]byte
+	n := guest{b}.ReadLinear(entry, code[:])
+	for i := 0; i+5 <= n; i++ {
+		next := entry + uint64(i) + 5
+		if code[i] != 0xe8 || next+uint64(int64(int32(binary.LittleEndian.Uint32(code[i+1:])))) != target {
+			continue
+		}
+		b.put(monitor.SyscallReturn, next)
+		to := uint64(monitor.Base+monitor.Enter) - next
+		if !b.write(next-4, binary.LittleEndian.AppendUint32(nil, uint32(int32(to)))) {
+			break
+		}
+		return b.vm.HandlePort(monitor.Port, b.asked)
+	}
+	return errors.New("fastbridge: entry_SYSCALL_64 of the trusted kernel does not call do_syscall_64 as expected")
+}
+
+// allow says which system calls ask for their scope: those that the policy names and those that are not known to touch nothing
+// of the snapshot.
+func (b *Bridge) allow() {
+	bits := b.mon[monitor.Calls : monitor.Calls+128]
+	clear(bits)
+	for _, n := range b.slow.Syscalls(func(id metadata.ScopeID) bool { return !b.plain(id) }) {
+		if n < 1024 {
+			bits[n/8] |= 1 << (n % 8)
+		}
+	}
+}
+
+// plain reports whether a system call is known, and known to touch nothing of the snapshot.
+func (b *Bridge) plain(id metadata.ScopeID) bool {
+	sites := b.set.Sites(id)
+	for i := range sites {
+		for j := range sites[i].Contexts {
+			c := &sites[i].Contexts[j]
+			if touches(c) {
+				return false
+			}
+		}
+	}
+	return len(sites) > 0
+}
+
+// fail ends the run.
+func (b *Bridge) fail(format string, args ...any) {
+	if b.err == nil {
+		b.err = fmt.Errorf(format, args...)
+		b.vm.Fail(b.err.Error())
+	}
+}
+
+// makeStepper makes the processor that interprets.
+func (b *Bridge) makeStepper() error {
+	model := b.vm.CPUConfig()
+	model.Memory, model.Platform = stepMemory{b}, nil
+	b.stepper = cpu.New(model)
+	b.stepper.EnableTaint(&cpu.TaintOptions{PointerPart: true})
+	r := *b.redirect
+	r.Hooks, r.Plan = nil, nil
+	b.stepper.EnableRedirection(&r)
+	return nil
+}
+
+// stepMemory is guest-physical memory for the stepper.
+type stepMemory struct{ b *Bridge }
+
+// Page implements cpu.Memory.
+func (m stepMemory) Page(pa uint64) (*[4096]byte, bool) {
+	if pa >= slowbridge.Base {
+		return m.b.cfg.Memory.Page(pa), true
+	}
+	p := m.b.mem(pa)
+	return p, p != nil
+}
+
+// code reads an instruction of the trusted kernel.
+func (b *Bridge) code(la uint64) (in isa.Inst, code []byte, err error) {
+	code = make([]byte, 15)
+	code = code[:guest{b}.ReadLinear(la, code)]
+	in, err = isa.Decode(code, isa.Mode64, b.vm.CPUConfig().Features)
+	if err == nil {
+		code = bytes.Clone(code[:in.Len])
+	}
+	return in, code, err
+}

@@ -1,0 +1,342 @@
+package fastbridge
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hybridbridge/emu/core/fastbridge/monitor"
+	"github.com/hybridbridge/emu/core/metadata"
+	"github.com/hybridbridge/emu/core/policy"
+	"github.com/hybridbridge/emu/cpu/isa"
+	"github.com/hybridbridge/emu/cpu/vcpu"
+)
+
+// interpret executes the instruction at RIP on the interpreter, its operands being the snapshot's where other says so.
+func (f *frame) interpret(t *site, other [2]bool) error {
+	b := f.b
+	b.stats.Interpreted++
+	if err := f.makeRoom(); err != nil {
+		return err
+	}
+	s := b.initial
+	s.GPR, s.RIP, s.RFLAGS, s.CR3 = f.gpr, f.rip, f.flags, b.clean
+	s.Halted, s.NMIPending, s.InterruptShadow = false, false, false
+	s.Seg[isa.CS] = vcpu.Segment{Selector: 0x10, Attr: vcpu.AttrP | vcpu.AttrS | vcpu.AttrCode | vcpu.AttrWritable | vcpu.AttrAccessed | vcpu.AttrL | vcpu.AttrG, Limit: ^uint32(0)}
+	s.Seg[isa.SS] = vcpu.Segment{Selector: 0x18, Attr: vcpu.AttrP | vcpu.AttrS | vcpu.AttrWritable | vcpu.AttrAccessed | vcpu.AttrDB | vcpu.AttrG, Limit: ^uint32(0)}
+	s.Seg[isa.GS].Base = b.perCPU
+	if err := b.stepper.SetState(s); err != nil {
+		return err
+	}
+	exit := b.stepper.StepScoped(f.scope.cpu, other)
+	after := b.stepper.State()
+	if exit.Reason != vcpu.ExitDeadline {
+		return fmt.Errorf("at %s: %s", b.format(f.rip), exit.Detail)
+	}
+	if after.IDTR != s.IDTR || after.CR2 != s.CR2 {
+		return fmt.Errorf("at %s the snapshot leads to %#x, where it has no memory", b.format(f.rip), after.CR2)
+	}
+	f.gpr, f.rip, f.flags = after.GPR, after.RIP, after.RFLAGS
+	return nil
+}
+
+// makeRoom moves the frame, which lies below the guest's stack, out of the way of what the instruction pushes.
+func (f *frame) makeRoom() error {
+	const room = 64
+	if f.at+monitor.FrameSize+room <= f.gpr[isa.RSP] {
+		return nil
+	}
+	f.at -= room
+	return nil
+}
+
+// decide executes an instruction whose machine is up to its context.
+func (f *frame) decide(t *site) error {
+	d, conflict := f.decision(t.tree)
+	switch {
+	case conflict:
+		return f.byOwner(f.b.format(f.rip))
+	case d == nil:
+		return f.unknown()
+	}
+	p := &d.Plan
+	switch {
+	case p.Trap != "":
+		return fmt.Errorf("a handler ends the run at %s: %s", f.b.format(f.rip), p.Trap)
+	case p.Elide:
+		f.rip += uint64(t.inst.Len)
+		return nil
+	case p.Frozen != nil || p.Writes != policy.PrivateCopy:
+		return fmt.Errorf("at %s a handler's plan needs SLOW-BRIDGE; use --accel=soft", f.b.format(f.rip))
+	}
+	var other [2]bool
+	for i, r := range d.Effective() {
+		if i < 2 {
+			other[i] = r == policy.Snapshot
+		}
+	}
+	return f.interpret(t, other)
+}
+
+// decision walks a tree with the return addresses on the stack. conflict says that the context is known to have been decided in
+// several ways.
+func (f *frame) decision(t *metadata.Tree) (d *metadata.Decision, conflict bool) {
+	b := f.b
+	top := f.gpr[isa.RSP]&^(b.redirect.StackSize-1) + b.redirect.StackSize
+	leaf := t.Leaf(func(depth uint32) metadata.Location {
+		v, _ := b.word(top - uint64(depth))
+		return b.slow.Location(v)
+	})
+	if leaf == nil {
+		return nil, false
+	}
+	return leaf.Decision, leaf.Decision == nil
+}
+
+// special does what RDTSC and accesses to control registers mean in a view.
+func (f *frame) special(t *site) error {
+	b := f.b
+	b.stats.Interpreted++
+	in := &t.inst
+	f.rip += uint64(in.Len)
+	switch in.Op {
+	case isa.RDTSC, isa.RDTSCP:
+		tsc := f.scope.cpu.TSC
+		f.gpr[isa.RAX], f.gpr[isa.RDX] = tsc&0xffffffff, tsc>>32
+		if in.Op == isa.RDTSCP {
+			f.gpr[isa.RCX] = b.initial.MSR.TSCAux
+		}
+		return nil
+	case isa.MOV_FROM_CR, isa.MOV_TO_CR:
+		const cr3 = 3
+		cr, reg := in.Args[1].Reg, in.Args[0].Reg
+		if in.Op == isa.MOV_TO_CR {
+			cr, reg = reg, cr
+		}
+		if cr != cr3 {
+			return fmt.Errorf("at %s the kernel accesses CR%d in a scope", b.format(f.rip), cr)
+		}
+		if in.Op == isa.MOV_FROM_CR {
+			f.gpr[reg] = b.clean
+		}
+		return nil // a flush of translations, which going back is
+	}
+	return fmt.Errorf("at %s: %s in a scope", b.format(f.rip), in.Op)
+}
+
+// unknownCode is about an address without a known site in this scope: the rules may decide it by themselves, since an instruction
+// without memory operands is neutral, and the address of a variable is never tainted. Anything else is Unknown.
+func (f *frame) unknownCode() error {
+	b := f.b
+	in, _, err := b.code(f.rip)
+	if err != nil {
+		return fmt.Errorf("at %s: %w", b.format(f.rip), err)
+	}
+	if f.rip < b.text.Lo || f.rip >= b.text.Hi {
+		to, err := b.redirect.Branch(f.rip, f.rip)
+		if err != nil {
+			return err
+		}
+		if to != f.rip { // the snapshot's address of a module's function
+			f.rip = to
+			return nil
+		}
+	}
+	t := &site{address: f.rip, inst: in, known: true}
+	if t.place = f.derive(&in); t.place == nowhere {
+		return f.unknown()
+	}
+	b.stats.Derived++
+	if err := b.admit(f.scope, t); err != nil {
+		return err
+	}
+	return f.breakpoint()
+}
+
+// derive finds where an instruction may run that was never seen.
+func (f *frame) derive(in *isa.Inst) place {
+	switch in.Op {
+	case isa.MOVS, isa.STOS, isa.LODS, isa.CMPS, isa.SCAS:
+		return nowhere
+	case isa.LEA, isa.NOP:
+		return anywhere
+	}
+	if !in.HasMem() {
+		return anywhere
+	}
+	la := uint64(in.Disp)
+	switch {
+	case in.Seg == isa.GS && in.Base == isa.RegNone && in.Index == isa.RegNone:
+		for _, s := range f.scope.cpu.Substitutes {
+			if s.PerCPU && la >= s.Lo && la < s.Hi {
+				return nowhere
+			}
+		}
+		return anywhere
+	case in.Seg == isa.GS && in.Base == isa.RegRIP:
+		return anywhere
+	case in.Seg < isa.FS && in.Base == isa.RegRIP && in.Index == isa.RegNone:
+		la += f.rip + uint64(in.Len)
+	case in.Seg < isa.FS && in.Base == isa.RegNone && in.Index == isa.RegNone:
+	case in.Seg < isa.FS && in.Base == isa.RSP && in.Index == isa.RegNone:
+		return anywhere
+	default:
+		return nowhere
+	}
+	for _, r := range f.scope.cpu.Roots {
+		if la >= r.Lo && la < r.Hi {
+			return otherView
+		}
+	}
+	return localView
+}
+
+// unknown suspends the VM until SLOW-BRIDGE has learned what the instruction does.
+func (f *frame) unknown() error {
+	b, s := f.b, f.scope
+	b.stats.Unknown++
+	where := b.format(f.rip)
+	switch {
+	case b.trained:
+		return f.byOwner(where)
+	case b.cfg.Train == nil:
+		return fmt.Errorf("nothing is known about the instruction at %s", where)
+	}
+	since := time.Now()
+	set, err := b.cfg.Train(fmt.Sprintf("%s in %s", where, s.id))
+	switch {
+	case errors.Is(err, ErrTrained):
+		b.trained = true
+		return f.byOwner(where)
+	case err != nil:
+		return err
+	}
+	b.trained = true
+	b.stats.Trainings++
+	b.stats.Fallback += time.Since(since)
+	b.set = set
+	b.allow()
+	for _, other := range b.scopes {
+		if err := b.build(other); err != nil {
+			return err
+		}
+	}
+	if err := b.rejoin(f); err != nil {
+		return err
+	}
+	if t := s.sites[f.rip]; t == nil || t.place == nowhere && f.undecided(t) {
+		return f.byOwner(where)
+	}
+	return nil
+}
+
+// rejoin makes the views of a scope that was built anew fit for the process that was suspended in it.
+func (b *Bridge) rejoin(f *frame) error {
+	if err := b.refresh(f.scope, b.clean); err != nil {
+		return err
+	}
+	return b.overlay(f.scope, b.clean, f.at&^(b.redirect.StackSize-1), b.redirect.StackSize)
+}
+
+func (f *frame) undecided(t *site) bool {
+	if special(&t.inst, f.scope.cpu.Frozen) {
+		return false
+	}
+	d, _ := f.decision(t.tree)
+	return d == nil
+}
+
+// byOwner executes an instruction of which SLOW-BRIDGE has learned nothing, because it took another path, or too much, in one
+// context: where the address tells its machine, or both have the same there, that is enough. Counters by processor are the trusted VM's.
+func (f *frame) byOwner(where string) error {
+	b := f.b
+	in, _, err := b.code(f.rip)
+	if err != nil {
+		return err
+	}
+	la, ok := f.address(&in)
+	t := &site{address: f.rip, inst: in}
+	switch {
+	case in.HasMem() && in.Seg == isa.GS:
+		return f.interpret(t, [2]bool{})
+	case ok && b.snapshots(la):
+		return f.interpret(t, [2]bool{true, false})
+	case ok && b.trusted(la), ok && la-f.gpr[isa.RSP]&^(b.redirect.StackSize-1) < b.redirect.StackSize:
+		return f.interpret(t, [2]bool{})
+	case ok && b.same(&in, la):
+		return f.interpret(t, [2]bool{})
+	}
+	return fmt.Errorf("SLOW-BRIDGE has run the same command and has not learned what the instruction at %s does in this context; "+
+		"its result stands: use --accel=soft", where)
+}
+
+// same reports whether an instruction only reads at la, and both machines have the same there.
+func (b *Bridge) same(in *isa.Inst, la uint64) bool {
+	var local, other [64]byte
+	n := 0
+	for i := range in.Args {
+		if a := &in.Args[i]; a.Kind == isa.KindMem {
+			if n = int(a.Size); a.Access&isa.Write != 0 || n > len(local) {
+				return false
+			}
+		}
+	}
+	for i := range other[:n] {
+		pa, ok := b.redirect.Translate(la + uint64(i))
+		page := b.cfg.Memory.Page(pa &^ 0xfff)
+		if !ok || page == nil {
+			return false
+		}
+		other[i] = page[pa&0xfff]
+	}
+	return guest{b}.ReadLinear(la, local[:n]) == n && local == other
+}
+
+// address computes the linear address of an instruction's memory operand.
+func (f *frame) address(in *isa.Inst) (la uint64, ok bool) {
+	switch in.Op {
+	case isa.MOVS, isa.STOS, isa.LODS, isa.CMPS, isa.SCAS:
+		return 0, false
+	}
+	if !in.HasMem() || in.Seg >= isa.FS {
+		return 0, false
+	}
+	la = uint64(in.Disp)
+	if in.Base == isa.RegRIP {
+		la += f.rip + uint64(in.Len)
+	} else if in.Base != isa.RegNone {
+		la += f.gpr[in.Base]
+	}
+	if in.Index != isa.RegNone {
+		la += f.gpr[in.Index] << in.Scale
+	}
+	return la, true
+}
+
+// hookTaken says whether the hook of the function at RIP acts here, by what SLOW-BRIDGE saw in this context: the argument is at an
+// address that both machines have.
+func (f *frame) hookTaken() (bool, error) {
+	b := f.b
+	l := b.slow.Location(f.rip)
+	for _, s := range b.set.Sites(f.scope.id) {
+		if s.Location != l {
+			continue
+		}
+		var contexts []metadata.Context
+		for _, c := range s.Contexts {
+			if c.Marks&(metadata.HookTaken|metadata.HookPassed) == 0 {
+				continue
+			}
+			c.Decision = metadata.Decision{Routes: []policy.Route{policy.Local}}
+			if c.Marks&metadata.HookTaken != 0 {
+				c.Routes[0] = policy.Snapshot
+			}
+			contexts = append(contexts, c)
+		}
+		tree, _ := metadata.NewTree(contexts)
+		if d, _ := f.decision(tree); d != nil {
+			return d.Routes[0] == policy.Snapshot, nil
+		}
+	}
+	return false, nil
+}

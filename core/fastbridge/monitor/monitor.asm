@@ -1,0 +1,485 @@
+; The monitor: FAST-BRIDGE's code in the guest. `go generate` makes monitor.bin of it; monitor.go has the layout of the data.
+;
+; It is mapped at BASE in every address space. Outside scopes nothing of it runs but `enter`, in place of a call of
+; do_syscall_64. Within a scope one of two roots of page tables is in force, the views, and the view's IDT; what must run in the
+; kernel's own address space (the clean root) is called from here and returns here, so that all state is on the kernel stack and
+; any number of processes can be in scopes.
+
+BITS 64
+DEFAULT REL
+
+%define BASE 0xffffffffffc00000
+%define PORT 0x8d00
+
+; Why the guest leaves.
+%define CAUSE_ENTER  0x100		; a system call begins
+%define CAUSE_USER   0x101		; a user address that cannot be accessed
+
+; The lowest part of a kernel stack, above its guard word.
+%define S_SCOPE 0x40			; struct scope, 0 if none
+%define S_CLEAN 0x48			; the clean root
+%define S_DEPTH 0x50			; number of return addresses that follow
+%define S_RETURNS 0x58
+%define MAX_RETURNS 32
+
+; struct scope
+%define ROOT_N 0
+%define ROOT_R 8
+%define TABLE 16			; of struct site
+%define MASK 24				; size of the table in bytes less 1
+%define PGD_N 32			; addresses of the roots
+%define PGD_R 40
+
+; struct site
+%define SITE_ACTION 8			; a byte for each view
+%define SITE_SIZE 16
+%define SITE_SKIP 10			; bytes from the site to where a function goes on whose hook lets it run; 0 if the host must see to it;
+%define SKIP_BYTES 15			; with these two:
+%define SKIP_SECOND 16			; the second argument counts
+%define SKIP_OTHERS 32			; pointers to variables are the trusted VM's
+%define SITE_SIZES 11			; of a lock: its bytes, 4 or 8
+%define SITE_VALUE 12			; what an elided function returns, or where in the object the lock is
+%define ACTION_SWITCH 1
+%define ACTION_LOCAL 2
+%define ACTION_ELIDE 3
+%define ACTION_LOCK 4
+
+	ORG BASE
+	jmp near enter			; the entry points have fixed places
+	align 8
+	jmp near breakpoint
+	align 8
+	jmp near page_fault
+	align 8
+	jmp near resume
+	align 8
+
+; Exceptions and interrupts: entries of 16 bytes.
+	times 0x40-($-$$) nop
+vectors:
+%assign i 0
+%rep 256
+	align 16
+ %if i < 32
+  %if i = 8 || (i >= 10 && i <= 14) || i = 17 || i = 21 || i = 29 || i = 30
+	push strict dword i
+	jmp near leave_guest
+  %else
+	push 0
+	push strict dword i
+	jmp near leave_guest
+  %endif
+ %else
+	push 0
+	push strict dword i
+	jmp near interrupt
+ %endif
+ %assign i i+1
+%endrep
+	align 16
+
+%macro save 0
+	push rax
+	push rcx
+	push rdx
+	push rbx
+	push rbp
+	push rsi
+	push rdi
+	push r8
+	push r9
+	push r10
+	push r11
+	push r12
+	push r13
+	push r14
+	push r15
+%endmacro
+%macro restore 0
+	pop r15
+	pop r14
+	pop r13
+	pop r12
+	pop r11
+	pop r10
+	pop r9
+	pop r8
+	pop rdi
+	pop rsi
+	pop rbp
+	pop rbx
+	pop rdx
+	pop rcx
+	pop rax
+%endmacro
+; What save leaves above the stack pointer.
+%define F_VECTOR 120
+%define F_ERROR 128
+%define F_RIP 136
+%define F_FLAGS 152
+
+; stack sets a register to the lowest address of the kernel stack.
+%macro stack 1
+	mov %1, rsp
+	and %1, -0x4000
+%endmacro
+
+; enter takes the place of do_syscall_64(regs rdi, number rsi). Interrupts are off.
+enter:
+	cmp rsi, 1023
+	ja .plain
+	bt qword [calls], rsi
+	jnc .plain
+	mov [frame], rsp
+	mov [regs], rdi
+	mov [number], rsi
+	mov rax, cr3
+	mov [root], rax
+	mov eax, CAUSE_ENTER
+	mov dx, PORT
+	out dx, eax
+	mov rdi, [regs]
+	mov rsi, [number]
+	mov rax, [next_scope]
+	test rax, rax
+	jz .plain
+	stack rcx
+	mov [rcx+S_SCOPE], rax
+	mov [current], rax
+	mov qword [rcx+S_DEPTH], 0
+	mov rdx, cr3
+	mov [rcx+S_CLEAN], rdx
+	lea rdx, [finish]
+	mov [rsp], rdx
+	lidt [view_idt]
+	mov rax, [rax+ROOT_N]
+	mov cr3, rax
+.plain:	jmp [do_syscall_64]
+
+; finish is what do_syscall_64 returns to from a scope. Interrupts are off.
+finish:
+	push rax
+	push rcx
+	stack rcx
+	mov qword [rcx+S_SCOPE], 0
+	lidt [clean_idt]
+	mov rax, [rcx+S_CLEAN]
+	mov cr3, rax
+	pop rcx
+	pop rax
+	jmp [syscall_return]
+
+; to_view goes back into the scope of this stack: rbp is the view's root, or 0 for the non-redirected one. Interrupts are off.
+; It changes rax, rcx, rdx, rsi, rdi.
+to_view:
+	cld
+	stack rdx
+	mov rax, cr3
+	mov [rdx+S_CLEAN], rax
+	and rax, [address_mask]
+	add rax, [page_offset]
+	mov rdx, [rdx+S_SCOPE]
+	mov [current], rdx
+	mov rsi, rax
+	mov rdi, [rdx+PGD_N]
+	mov ecx, 256			; user space, which may have grown
+	rep movsq
+	mov rsi, rax
+	mov rdi, [rdx+PGD_R]
+	mov ecx, 256
+	rep movsq
+	lidt [view_idt]
+	test rbp, rbp
+	cmovz rbp, [rdx+ROOT_N]
+	mov cr3, rbp
+	ret
+
+; resume is what a function returns to that was called into the clean root.
+resume:
+	push rax			; becomes the return address
+	pushfq
+	push rax
+	push rcx
+	push rdx
+	push rsi
+	push rdi
+	push rbp
+	cli
+	stack rcx
+	mov rdx, [rcx+S_DEPTH]
+	dec rdx
+	mov [rcx+S_DEPTH], rdx
+	mov rax, [rcx+S_RETURNS+rdx*8]
+	mov [rsp+56], rax
+	xor ebp, ebp
+	call to_view
+	pop rbp
+	pop rdi
+	pop rsi
+	pop rdx
+	pop rcx
+	pop rax
+	popfq
+	ret
+
+; breakpoint is int3: at [rsp] is the address after it.
+breakpoint:
+	push rax
+	push rcx
+	push rdx
+	push rbx
+	cmp byte [exit_always], 0
+	jne .leave
+	mov rax, [rsp+32]
+	dec rax
+	mov rdx, [current]
+	mov rbx, [rdx+TABLE]
+	mov rcx, rax
+	shl rcx, 4
+.probe:	and rcx, [rdx+MASK]
+	cmp [rbx+rcx], rax
+	je .found
+	cmp qword [rbx+rcx], 0
+	je .leave
+	add rcx, SITE_SIZE
+	jmp .probe
+.found:	lea rbx, [rbx+rcx+SITE_ACTION]
+	mov rcx, cr3
+	cmp rcx, [rdx+ROOT_N]
+	mov rcx, [rdx+ROOT_R]
+	je .view
+	inc rbx
+	mov rcx, [rdx+ROOT_N]
+.view:	cmp byte [rbx], ACTION_SWITCH
+	jne .local
+	inc qword [switches]
+	mov [rsp+32], rax
+	mov cr3, rcx
+	pop rbx
+	pop rdx
+	pop rcx
+	pop rax
+	iretq
+.local:	cmp byte [rbx], ACTION_LOCAL
+	jne .hook
+	mov rbx, [rsp+32+24]		; the interrupted stack pointer
+	mov rcx, rbx
+	and rcx, -0x4000
+	mov rdx, [rcx+S_DEPTH]
+	cmp rdx, MAX_RETURNS
+	jae .leave
+	inc qword [subtrees]
+	mov [rsp+32], rax
+	mov rax, [rbx]
+	mov [rcx+S_RETURNS+rdx*8], rax
+	inc qword [rcx+S_DEPTH]
+	lea rax, [resume]
+	mov [rbx], rax
+	lidt [clean_idt]
+	mov rax, [rcx+S_CLEAN]
+	mov cr3, rax
+	pop rbx
+	pop rdx
+	pop rcx
+	pop rax
+	iretq
+; A function with a hook: its first argument is a pointer into the snapshot, or not, or the host must say so.
+.hook:	cmp byte [rbx], ACTION_ELIDE
+	je .owner
+	cmp byte [rbx], ACTION_LOCK
+	jne .leave
+.owner:	mov rcx, rbx
+	and rcx, -SITE_SIZE		; the table is aligned
+	mov rdx, rdi
+	test byte [rcx+SITE_SKIP], SKIP_SECOND
+	cmovnz rdx, rsi
+	test rdx, rdx
+	jns .pass
+	sub rdx, [page_offset]
+	cmp rdx, [direct_limit]
+	jae .pages
+	cmp rdx, [boundary]
+	jae .pass
+	cmp rdx, 0x100000
+	jae .points
+	jmp .leave
+.pages:	add rdx, [page_offset]
+	sub rdx, [vmemmap]
+	cmp rdx, [vmemmap_limit]
+	jae .others
+	cmp rdx, [vmemmap_boundary]
+	jb .points
+.pass:	movzx edx, byte [rcx+SITE_SKIP]
+	and edx, SKIP_BYTES
+	jz .leave
+	inc qword [hooks]
+	add rax, rdx
+	mov [rsp+32], rax
+	pop rbx
+	pop rdx
+	pop rcx
+	pop rax
+	iretq
+.others:
+	test byte [rcx+SITE_SKIP], SKIP_OTHERS
+	jnz .pass
+	jmp .leave
+.points:
+	cmp byte [rbx], ACTION_LOCK
+	jne .elide
+	test byte [rcx+SITE_SKIP], SKIP_BYTES
+	jz .leave
+	mov edx, [rcx+SITE_VALUE]
+	cmp byte [rcx+SITE_SIZES], 8
+	je .lock8
+	mov dword [rdi+rdx], 0		; a fault here has the host map the page
+	jmp .pass
+.lock8:	mov qword [rdi+rdx], 0
+	jmp .pass
+.elide:	inc qword [hooks]
+	mov eax, [rcx+SITE_VALUE]
+	mov [rsp+24], rax		; rax
+	mov rbx, [rsp+32+24]
+	mov rax, [rbx]
+	mov [rsp+32], rax
+	add qword [rsp+32+24], 8
+	pop rbx
+	pop rdx
+	pop rcx
+	pop rax
+	iretq
+.leave:	pop rbx
+	pop rdx
+	pop rcx
+	pop rax
+	push 0
+	push 3
+; leave_guest asks the host: the vector and the error code are on the stack.
+leave_guest:
+	save
+.ask:	mov [frame], rsp
+	mov rax, cr3
+	mov [root], rax
+	mov rax, cr2
+	mov [fault], rax
+	mov eax, [rsp+F_VECTOR]
+	mov dx, PORT
+	out dx, eax
+	mov rsp, [frame]		; the host may have moved it
+	mov rax, [next_root]
+	cmp byte [next_clean], 0
+	je .go
+	lidt [clean_idt]
+.go:	mov cr3, rax
+	restore
+	add rsp, 16
+	iretq
+
+; page_fault is #PF: the error code is on the stack. A user page is faulted in by the kernel's own __get_user and __put_user.
+page_fault:
+	push 14
+	save
+	mov rbx, cr2
+	test rbx, rbx
+	js leave_guest.ask
+	mov rbp, cr3
+	mov r12, [rsp+F_ERROR]
+	stack rcx
+	lidt [clean_idt]
+	mov rax, [rcx+S_CLEAN]
+	mov cr3, rax
+	cld
+	test qword [rsp+F_FLAGS], 0x200
+	jz .off
+	sti
+.off:	mov rax, rbx
+	call [get_user]
+	test eax, eax
+	jnz .bad
+	test r12d, 2			; a store
+	jz .good
+	mov rcx, rbx
+	mov eax, edx
+	mov rbx, rcx
+	push rbx
+	call [put_user]
+	pop rbx
+	test ecx, ecx
+	jnz .bad
+.good:	cli
+	call to_view
+	restore
+	add rsp, 16
+	iretq
+.bad:	cli
+	call to_view
+	mov cr2, rbx
+	mov dword [rsp+F_VECTOR], CAUSE_USER
+	jmp leave_guest.ask
+
+; interrupt lets the kernel handle an interrupt in the clean root, as if it had come at .back.
+interrupt:
+	save
+	mov rbx, rsp
+	mov rbp, cr3
+	stack rcx
+	lidt [clean_idt]
+	mov rax, [rcx+S_CLEAN]
+	mov cr3, rax
+	mov ecx, [rsp+F_VECTOR]
+	lea rdx, [handlers]
+	mov rdx, [rdx+rcx*8]
+	mov r12, [rsp+F_FLAGS]
+	and rsp, -16
+	mov eax, ss
+	push rax
+	push rbx
+	push r12
+	mov eax, cs
+	push rax
+	lea rax, [.back]
+	push rax
+	inc qword [interrupts]
+	jmp rdx
+.back:	cli
+	call to_view
+	restore
+	add rsp, 16
+	iretq
+
+	times 0x3000-($-$$) db 0
+; Data: struct data in monitor.go.
+data:
+do_syscall_64:	dq 0
+syscall_return:	dq 0
+get_user:	dq 0
+put_user:	dq 0
+page_offset:	dq 0
+address_mask:	dq 0
+view_idt:	dw 0
+		dq 0
+		times 6 db 0
+clean_idt:	dw 0
+		dq 0
+		times 6 db 0
+exit_always:	dq 0
+current:	dq 0
+frame:		dq 0
+regs:		dq 0
+number:		dq 0
+root:		dq 0
+fault:		dq 0
+next_scope:	dq 0
+next_root:	dq 0
+next_clean:	dq 0
+switches:	dq 0
+subtrees:	dq 0
+interrupts:	dq 0
+hooks:		dq 0
+direct_limit:	dq 0
+boundary:	dq 0
+vmemmap:	dq 0
+vmemmap_limit:	dq 0
+vmemmap_boundary: dq 0
+calls:		times 128 db 0
+handlers:	times 256 dq 0

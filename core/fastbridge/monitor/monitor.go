@@ -1,0 +1,127 @@
+// Package monitor is FAST-BRIDGE's code in the guest, which owns the breakpoint and page-fault vectors within scopes: see
+// monitor.asm. Start at Image.
+package monitor
+
+import _ "embed"
+
+//go:generate nasm -f bin -o monitor.bin monitor.asm
+
+// Image is the code and its data, to be mapped at Base.
+//
+//go:embed monitor.bin
+var Image []byte
+
+// Base is the linear address of the monitor: a part of the last GiB that Linux leaves alone
+// (Documentation/arch/x86/x86_64/mm.rst).
+const Base = 0xffffffffffc00000
+
+// Entry points, by offset from Base.
+const (
+	Enter      = 0x00
+	Breakpoint = 0x08
+	PageFault  = 0x10
+	Resume     = 0x18
+	Vectors    = 0x40 // 16 bytes each
+)
+
+// Port is the I/O port by which the guest asks the host, and what it writes there: an exception's vector, or one of these.
+const (
+	Port       = 0x8d00
+	CauseEnter = 0x100
+	CauseUser  = 0x101
+)
+
+// Offsets of the data, which the host fills in and the monitor leaves behind, from Base.
+const (
+	data = 0x3000
+
+	DoSyscall     = data + 8*(iota-1) // the kernel's do_syscall_64
+	SyscallReturn                     // where it returns to
+	GetUser                           // __get_user_nocheck_1
+	PutUser                           // __put_user_nocheck_1
+	PageOffset                        // of the direct map
+	AddressMask                       // of the address in CR3
+	ViewIDT                           // pseudo-descriptor, 16 bytes
+	_
+	CleanIDT
+	_
+	ExitAlways // each breakpoint asks the host
+	Current    // the scope
+	Frame      // where the registers were saved
+	Regs       // arguments of do_syscall_64
+	Number
+	Root  // CR3 when the guest asked
+	Fault // CR2
+	NextScope
+	NextRoot
+	NextClean
+	Switches // counters
+	Subtrees
+	Interrupts
+	Hooks
+	DirectLimit // sizes of the direct map and of vmemmap, and where in them the trusted VM's part begins
+	Boundary
+	Vmemmap
+	VmemmapLimit
+	VmemmapBoundary
+	Calls // a bit for each system call that is to ask: 128 bytes
+
+	Handlers = Calls + 128 // of the interrupts, 8 bytes each
+)
+
+// Offsets in a saved frame: the general registers in the order of saving, then vector, error code and what the CPU pushed.
+const (
+	FrameVector = 120
+	FrameError  = 128
+	FrameRIP    = 136
+	FrameFlags  = 152
+	FrameRSP    = 160
+	FrameSize   = 176
+)
+
+// Registers says where the frame has the registers, by their number in encoding order; RSP has its own place.
+var Registers = [16]int{112, 104, 96, 88, FrameRSP, 80, 72, 64, 56, 48, 40, 32, 24, 16, 8, 0}
+
+// Offsets in the lowest part of a kernel stack.
+const (
+	StackScope = 0x40
+	StackClean = 0x48
+	StackDepth = 0x50
+	// StackReturns are the return addresses that Resume goes on to, at most MaxReturns.
+	StackReturns = 0x58
+	MaxReturns   = 32
+)
+
+// Offsets in a scope, and its size.
+const (
+	ScopeRootN = 8 * iota
+	ScopeRootR
+	ScopeTable
+	ScopeMask
+	ScopePGDN
+	ScopePGDR
+	ScopeSize
+)
+
+// A site in a scope's table: its address, then a byte for each view.
+const (
+	SiteSize   = 16
+	SiteAction = 8
+	SiteSkip   = 10 // of functions with a hook that lets them run: how long their first instruction is, which does nothing; and flags
+	SiteBytes  = 11 // of the lock
+	SiteValue  = 12 // 4 bytes: the result of an elided call, or where the lock is in its object
+)
+
+// Flags of SiteSkip.
+const (
+	SkipSecond = 16 // the second argument counts, not the first
+	SkipOthers = 32 // an argument that points to a variable is the trusted VM's
+)
+
+// Actions. Anything else asks the host.
+const (
+	ActionSwitch = 1 // the other view
+	ActionLocal  = 2 // the function runs in the kernel's own address space
+	ActionElide  = 3 // the function returns, if its first argument is the snapshot's
+	ActionLock   = 4 // the lock, if it is the snapshot's, is set free
+)

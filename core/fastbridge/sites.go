@@ -1,0 +1,61 @@
+package fastbridge
+
+import (
+	"github.com/hybridbridge/emu/core/metadata"
+	"github.com/hybridbridge/emu/core/policy"
+	"github.com/hybridbridge/emu/cpu/isa"
+)
+
+// place is where a site may run.
+type place uint8
+
+const (
+	nowhere   place = iota // it is asked about each time: by context, or because it is interpreted
+	anywhere               // neutral, or all its addresses tell which machine they belong to
+	localView              // non-redirectable
+	otherView              // redirectable
+)
+
+// site is what Meta-Data says of an instruction in a scope, at an address of this run.
+type site struct {
+	address uint64
+	inst    isa.Inst
+	place   place
+	// known is false for an instruction that was seen in subtrees only.
+	known bool
+	tree  *metadata.Tree // of sites that are nowhere
+}
+
+// decide makes a site of Meta-Data's. Its instruction has been decoded.
+func (s *site) decide(m *metadata.Site) {
+	s.known = len(m.Operands) == 0
+	for _, o := range m.Operands {
+		for _, reason := range o.Seen.All() {
+			if reason != policy.BySubtree {
+				s.known = true
+			}
+		}
+	}
+	switch n, r := m.Traps(); {
+	case n && r:
+		s.tree, _ = metadata.NewTree(contexts(m))
+	case n:
+		s.place = otherView
+	case r:
+		s.place = localView
+	default:
+		s.place = anywhere
+	}
+}
+
+// contexts are those of a site with what FAST-BRIDGE has to decide: the routes and plans of those contexts in which something
+// hangs on them. Where an address tells the machine, any route is right, so such a context says nothing.
+func contexts(m *metadata.Site) []metadata.Context {
+	var out []metadata.Context
+	for _, c := range m.Contexts {
+		if c.Marks&(metadata.NeedsLocal|metadata.NeedsSnapshot|metadata.Adjusted) != 0 || !c.Plan.Default() {
+			out = append(out, c)
+		}
+	}
+	return out
+}
