@@ -51,7 +51,8 @@ var cgroups = roots("cgroup_roots", "cgrp_dfl_root", "init_css_set", "css_set_ta
 var sysctl = roots("sysctl_table_root", "init_user_ns", "max_threads")
 
 var kernelMisc = roots("saved_command_line", "linux_banner", "boot_cpu_data", "cpu_info", "file_lock_list", "key_user_tree", "key_serial_tree",
-	"cpu_khz", "tsc_khz")
+	"cpu_khz", "tsc_khz",
+	"ptr_key") // with which %p hashes pointers
 
 // The kernel's log.
 var printk = roots("prb", "printk_rb_static", "printk_rb_dynamic", "__log_buf", "log_buf", "log_buf_len", "clear_seq", "syslog_seq",

@@ -9,7 +9,7 @@ import (
 // Calls with a path as their argument: what they look up may be in /proc.
 var pathCalls = []string{
 	"open", "openat", "openat2", "stat", "lstat", "newstat", "newlstat", "stat64", "lstat64", "newfstatat", "fstatat64", "statx",
-	"readlink", "readlinkat", "access", "faccessat", "faccessat2", "chdir",
+	"readlink", "readlinkat", "access", "faccessat", "faccessat2", "chdir", "getxattr", "lgetxattr", "listxattr", "llistxattr",
 }
 
 // Calls with a descriptor as their first argument.
