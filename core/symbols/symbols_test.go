@@ -275,8 +275,13 @@ func same(t *testing.T, got, want *Table) {
 }
 
 var some = []Symbol{
-	{"fixed", 0, 'A', ""}, {"_text", 0x1000, 'T', ""}, {"_stext", 0x1000, 'T', ""}, {"dup", 0x2000, 't', ""}, {"dup.cold", 0x1800, 't', ""},
-	{"dup", 0x3000, 't', ""}, {"data", 0x9000, 'd', ""},
+	{"fixed", 0, 'A', ""},
+	{"_text", 0x1000, 'T', ""},
+	{"_stext", 0x1000, 'T', ""},
+	{"dup", 0x2000, 't', ""},
+	{"dup.cold", 0x1800, 't', ""},
+	{"dup", 0x3000, 't', ""},
+	{"data", 0x9000, 'd', ""},
 }
 
 func TestPrefixedAndNext(t *testing.T) {
