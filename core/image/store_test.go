@@ -241,3 +241,39 @@ func TestOldStatesGo(t *testing.T) {
 		}
 	}
 }
+
+// What is kept is what is cached, unless it is damaged, of another version or of an image that was made since.
+func TestCache(t *testing.T) {
+	s := &Store{Dir: t.TempDir()}
+	now := time.Now()
+	i := put(t, s, "a", Identity{Banner: "Linux"}, now)
+	if b := i.Cached("x", 1); b != nil {
+		t.Errorf("%q", b)
+	}
+	i.Keep("x", 1, []byte("hello"))
+	if b := i.Cached("x", 1); string(b) != "hello" {
+		t.Errorf("%q", b)
+	}
+	if b := i.Cached("x", 2); b != nil {
+		t.Errorf("another version: %q", b)
+	}
+	if b := put(t, s, "a", Identity{Banner: "Linux"}, now.Add(time.Second)).Cached("x", 1); b != nil {
+		t.Errorf("another image: %q", b)
+	}
+	file, err := os.ReadFile(i.cachePath("x", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range file {
+		damaged := slices.Clone(file)
+		damaged[n] ^= 4
+		for _, b := range [][]byte{damaged, file[:n]} {
+			if err := os.WriteFile(i.cachePath("x", 1), b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if b := i.Cached("x", 1); b != nil {
+				t.Errorf("damaged at %d: %q", n, b)
+			}
+		}
+	}
+}

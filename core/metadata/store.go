@@ -75,7 +75,7 @@ func (s *Store) Load(key Key) (*Set, error) {
 		return nil, err
 	}
 	if err := set.complete(); err != nil {
-		return nil, s.damaged(err)
+		return nil, err
 	}
 	return set, nil
 }
@@ -83,7 +83,7 @@ func (s *Store) Load(key Key) (*Set, error) {
 // LoadLazily is Load for one who needs few scopes: each is decoded when it is asked for, and Err says then whether it was damaged.
 func (s *Store) LoadLazily(key Key) (set *Set, err error) {
 	err = s.view(func(b *bbolt.Bucket) error {
-		set, err = get(b, key, bytes.Clone)
+		set, err = s.get(b, key, bytes.Clone)
 		return err
 	})
 	if err == nil && set == nil {
@@ -93,7 +93,7 @@ func (s *Store) LoadLazily(key Key) (set *Set, err error) {
 }
 
 // get returns nil if the key is not there. take is what to do with the file's memory before it is kept.
-func get(b *bbolt.Bucket, key Key, take func([]byte) []byte) (*Set, error) {
+func (s *Store) get(b *bbolt.Bucket, key Key, take func([]byte) []byte) (*Set, error) {
 	if old := b.Get([]byte(key.encode())); old != nil {
 		_, err := Decode(old) // all of it was one Envelope up to schema version 2
 		return nil, cmp.Or(err, ErrFormat)
@@ -101,7 +101,7 @@ func get(b *bbolt.Bucket, key Key, take func([]byte) []byte) (*Set, error) {
 	if b = b.Bucket([]byte(key.encode())); b == nil {
 		return nil, nil
 	}
-	failed := &failure{}
+	failed := &failure{explain: s.damaged}
 	missing := false
 	read := func(name []byte, redirects bool) *part {
 		v := b.Get(name)
@@ -172,7 +172,7 @@ func (s *Store) MergeAll(sets map[Key]*Set) (conflicts map[Key][]Conflict, err e
 	err = s.update(func(b *bbolt.Bucket) error {
 		conflicts = map[Key][]Conflict{}
 		for key, set := range sets {
-			known, err := get(b, key, func(v []byte) []byte { return v })
+			known, err := s.get(b, key, func(v []byte) []byte { return v })
 			if err != nil {
 				return err
 			}
@@ -182,7 +182,7 @@ func (s *Store) MergeAll(sets map[Key]*Set) (conflicts map[Key][]Conflict, err e
 			if c := known.Merge(set); len(c) > 0 {
 				conflicts[key] = c
 			}
-			if err := errors.Join(set.Err(), known.Err()); err != nil {
+			if err := errors.Join(set.Err(), known.stored.failed.first()); err != nil {
 				return err
 			}
 			if err := put(b, key, known); err != nil {

@@ -25,8 +25,9 @@ type part struct {
 
 // failure is the first error of a part. Parts may be decoded by several goroutines.
 type failure struct {
-	mu  sync.Mutex
-	err error
+	mu      sync.Mutex
+	err     error
+	explain func(error) error // says in which file, and what to do
 }
 
 // decode returns what is in a part. If it is damaged, that is nothing, and Err says so.
@@ -49,12 +50,19 @@ func (p *part) decode() *Set {
 
 // Err is about what Store.LoadLazily left in the file's form and what was found to be damaged when it was asked for: it is missing.
 func (s *Set) Err() error {
-	if s.stored.failed == nil {
+	if err := s.stored.failed.first(); err != nil {
+		return s.stored.failed.explain(err)
+	}
+	return nil
+}
+
+func (f *failure) first() error {
+	if f == nil {
 		return nil
 	}
-	s.stored.failed.mu.Lock()
-	defer s.stored.failed.mu.Unlock()
-	return s.stored.failed.err
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
 }
 
 // complete decodes all that is left.

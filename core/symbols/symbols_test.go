@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -243,4 +244,86 @@ func FuzzKallsyms(f *testing.F) {
 		}
 		_ = Banner(b)
 	})
+}
+
+// same compares what two tables answer.
+func same(t *testing.T, got, want *Table) {
+	t.Helper()
+	if !slices.Equal(slices.Collect(got.All), slices.Collect(want.All)) {
+		t.Error("other symbols, or another order")
+	}
+	for s := range want.All {
+		g, ok := got.Find(s.Name)
+		if w, _ := want.Find(s.Name); !ok || g != w {
+			t.Errorf("%s: %v, want %v", s.Name, g, w)
+		}
+		for _, a := range []uint64{s.Address - 1, s.Address, s.Address + 1} {
+			if g, w := got.Format(a), want.Format(a); g != w {
+				t.Errorf("%#x: %s, want %s", a, g, w)
+			}
+			g, ok := got.Next(a)
+			if w, wantOK := want.Next(a); g != w || ok != wantOK {
+				t.Errorf("after %#x: %#x, want %#x", a, g, w)
+			}
+		}
+	}
+	for _, prefix := range []string{"", "d", "dup", "dup.", "z"} {
+		if g, w := slices.Collect(got.Prefixed(prefix)), slices.Collect(want.Prefixed(prefix)); !slices.Equal(g, w) {
+			t.Errorf("%q: %v, want %v", prefix, g, w)
+		}
+	}
+}
+
+var some = []Symbol{
+	{"fixed", 0, 'A', ""},
+	{"_text", 0x1000, 'T', ""},
+	{"_stext", 0x1000, 'T', ""},
+	{"dup", 0x2000, 't', ""},
+	{"dup.cold", 0x1800, 't', ""},
+	{"dup", 0x3000, 't', ""},
+	{"data", 0x9000, 'd', ""},
+}
+
+func TestPrefixedAndNext(t *testing.T) {
+	tab := NewTable(slices.Clone(some)).Shift(0x10000)
+	var names []string
+	for s := range tab.Prefixed("d") {
+		names = append(names, fmt.Sprintf("%s %x", s.Name, s.Address))
+	}
+	if got := strings.Join(names, ","); got != "data 19000,dup 12000,dup 13000,dup.cold 11800" {
+		t.Error(got)
+	}
+	for _, c := range []struct{ at, next uint64 }{{0, 0x11000}, {0x11000, 0x11800}, {0x12fff, 0x13000}, {0x19000, 0}} {
+		if got, ok := tab.Next(c.at); got != c.next || ok != (c.next != 0) {
+			t.Errorf("after %#x: %#x %v", c.at, got, ok)
+		}
+	}
+}
+
+func TestWith(t *testing.T) {
+	more := []Symbol{{"a", 0x1000, 't', "m"}, {"dup", 0x12000, 't', "m"}, {"z", 0x50000, 't', "m"}, {"abs", 7, 'a', "m"}}
+	tab := NewTable(slices.Clone(some)).Shift(0x10000)
+	same(t, tab.With(slices.Clone(more)), NewTable(append(slices.Collect(tab.All), more...)))
+	same(t, tab.With(nil), tab)
+}
+
+func TestBinary(t *testing.T) {
+	want := NewTable(slices.Clone(some))
+	b, err := want.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got Table
+	if err := got.UnmarshalBinary(b); err != nil {
+		t.Fatal(err)
+	}
+	same(t, &got, want)
+	for n := range b {
+		if err := got.UnmarshalBinary(b[:n]); err == nil {
+			t.Errorf("%d of %d bytes are a table", n, len(b))
+		}
+	}
+	if _, err := want.With([]Symbol{{"f", 1, 't', "m"}}).MarshalBinary(); err == nil {
+		t.Error("the module was dropped")
+	}
 }
