@@ -139,7 +139,7 @@ type Marks uint8
 const (
 	MarkLocal  Marks = 1 << iota // a local operand was at an address that the other machine may have too
 	MarkOther                    // an operand of the other machine was at an address that the local one may have too
-	MarkAdjust                   // more than the machine was changed: a per-CPU base, a substitute, an alias, a branch's target
+	MarkAdjust                   // more than the machine was changed: a per-CPU base, a substitute, a constant, a branch's target
 	MarkTaken                    // the hook of the function that begins here did something, for an argument outside Apart
 	MarkPassed                   // the hook did nothing, for such an argument
 )

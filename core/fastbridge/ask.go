@@ -146,22 +146,19 @@ func (f *frame) fault(la uint64) error {
 	if e := b.tables.entry(f.scope.views[f.view].root, la); e&present != 0 {
 		return fmt.Errorf("at %s the kernel may not access %#x", b.format(f.rip), la)
 	}
-	pa, ok := b.redirect.Translate(la)
+	_, ok := b.redirect.Translate(la)
 	if f.view == nonRedirected && !b.snapshots(la) || !ok {
 		return fmt.Errorf("at %s the snapshot leads to %#x, where it has no memory", b.format(f.rip), la)
 	}
 	b.stats.Faults++
 	// What lies beside it is wanted next, as far as it is there.
 	for page := la &^ 0xffff; page <= la|0xffff && page >= la&^0xffff; page += 4096 {
-		if page != la&^0xfff {
-			if !b.snapshots(page) || b.tables.entry(f.scope.views[f.view].root, page)&present != 0 {
-				continue
-			}
-			if pa, ok = b.redirect.Translate(page); !ok {
-				continue
-			}
-		} else {
-			pa, _ = b.redirect.Translate(page)
+		if page != la&^0xfff && (!b.snapshots(page) || b.tables.entry(f.scope.views[f.view].root, page)&present != 0) {
+			continue
+		}
+		pa, ok := b.redirect.Translate(page)
+		if !ok {
+			continue
 		}
 		if err := b.tables.put(f.scope.views[f.view].root, page, (pa-slowbridge.Base+SnapshotBase)&^0xfff|dataFlags, false); err != nil {
 			return err

@@ -158,7 +158,7 @@ const (
 	// view. NeedsSnapshot is the same the other way round.
 	NeedsLocal Marks = 1 << iota
 	NeedsSnapshot
-	// Adjusted: no choice of a machine alone does what the rules say, since a per-CPU base, a substitute, an alias or a
+	// Adjusted: no choice of a machine alone does what the rules say, since a per-CPU base, a substitute, a constant of the code or a
 	// translated function pointer is involved.
 	Adjusted
 	// HookTaken and HookPassed: the policy's elision or lock of the function that begins here did, or did not do something, for an

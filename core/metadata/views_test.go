@@ -31,7 +31,8 @@ func TestTraps(t *testing.T) {
 		{"both, local not told", policy.BiRedirectable, []metadata.Context{context(snapshot, 0), context(local, metadata.NeedsLocal)}, false, true},
 		{
 			"both, not told", policy.BiRedirectable,
-			[]metadata.Context{context(snapshot, metadata.NeedsSnapshot), context(local, metadata.NeedsLocal)}, true, true,
+			[]metadata.Context{context(snapshot, metadata.NeedsSnapshot), context(local, metadata.NeedsLocal)},
+			true, true,
 		},
 		{"adjusted", policy.Redirectable, []metadata.Context{context(snapshot, metadata.Adjusted)}, true, true},
 		{"planned", policy.Redirectable, []metadata.Context{planned}, true, true},
