@@ -8,7 +8,7 @@ PACKAGES := qemu-system-x86 qemu-utils debootstrap e2fsprogs busybox-static cpio
 	bochs nasm binutils gzip xz-utils shellcheck protobuf-compiler
 
 .DEFAULT_GOAL := build
-.PHONY: build setup test test-unit test-boot test-image test-inspect test-kvm test-cpu test-legacy test-crossview test-rootkit bench demo lint check fmt fuzz clean
+.PHONY: build setup test test-unit test-boot test-image test-inspect test-kvm test-cpu test-legacy test-crossview test-rootkit bench bench-kvm demo lint check fmt fuzz clean
 
 include testdata/guests.mk
 include testdata/snapshots.mk
@@ -16,7 +16,7 @@ include testdata/untrusted.mk
 
 build: bin/emu bin/plugins/plugins.json
 
-SOURCES := $(shell find cmd core cpu kvmaccel plugins taint snapshots -name '*.go' -not -name '*_test.go') go.mod go.sum
+SOURCES := $(shell find cmd core cpu kvmaccel plugins taint snapshots \( -name '*.go' -o -name '*.bin' -o -name '*.sh' \) -not -name '*_test.go') go.mod go.sum
 bin/emu: $(SOURCES)
 	CGO_ENABLED=0 $(GO) build -o $@ ./cmd/emu
 
@@ -99,6 +99,13 @@ test-rootkit: build untrusted-rootkit
 bench: setup build guests-min
 	$(GO) run ./cmd/emubench -guests $(abspath $(GUESTS))
 
+# bench-kvm times BENCH_TOOLS on BENCH_SNAPSHOT under KVM (this machine's or the lab's): natively in the trusted VM, in FAST-BRIDGE with both
+# ways of switching, and in SLOW-BRIDGE, in one run, and prints ratios. The image of the snapshot's kernel must be there. About ten minutes in the lab.
+BENCH_SNAPSHOT ?= $(UNTRUSTED)/nokaslr/mem.elf
+BENCH_TOOLS ?= uname -a;lsmod;cat /proc/meminfo /proc/stat;ps aux;netstat -an
+bench-kvm: setup build bin/kvmlab guest-cloud-6.1
+	GUESTS=$(abspath $(GUESTS)) testdata/kvmbench/run.sh '$(BENCH_SNAPSHOT)' '$(BENCH_TOOLS)'
+
 # demo makes a trusted image, an untrusted VM with a snapshot of it, and runs tools against the snapshot.
 DEMO := .cache/demo
 cloud = $(GUESTS)/kernels/cloud-6.1
@@ -122,7 +129,7 @@ lint: setup
 	$(GO) run $(STATICCHECK) ./...
 	@.ci/rules
 	shellcheck -x testdata/guests/*.sh testdata/guests/init testdata/guests/emu-root testdata/untrusted/*.sh testdata/untrusted/init \
-		testdata/rootkit/*.sh testdata/rootkit/start .ci/run .ci/rules
+		testdata/rootkit/*.sh testdata/rootkit/start testdata/kvmbench/*.sh .ci/run .ci/rules
 
 fmt:
 	$(GO) run $(GOFUMPT) -w . $$(git ls-files '*/testdata/*.go')

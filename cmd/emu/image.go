@@ -1,19 +1,24 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"github.com/hybridbridge/emu/core/image"
+	"github.com/hybridbridge/emu/core/inspect"
+	"github.com/hybridbridge/emu/core/session"
 )
 
-func newImageCommand() *cobra.Command {
+func newImageCommand(logger func() (hclog.Logger, error)) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "image",
 		Short: "Make and list trusted images",
@@ -21,7 +26,7 @@ func newImageCommand() *cobra.Command {
 of the snapshot's kernel. Images are in emu/images below $XDG_DATA_HOME (~/.local/share), downloaded packages in
 emu/packages below $XDG_CACHE_HOME (~/.cache).
 
-Exit codes: 0 done; 1 error; 2 usage; 128+n ended by signal n.`,
+Exit codes: 0 done; 1 error; 2 usage; 128+n ended by signal n; of "emu image run", the command's.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return usageError("unknown command %q; \"emu help image\" lists them", args[0])
@@ -29,7 +34,7 @@ Exit codes: 0 done; 1 error; 2 usage; 128+n ended by signal n.`,
 			return cmd.Help()
 		},
 	}
-	c.AddCommand(newImageBuildCommand(), newImageListCommand(), newImageInfoCommand(), newImageRemoveCommand())
+	c.AddCommand(newImageBuildCommand(), newImageListCommand(), newImageInfoCommand(), newImageRemoveCommand(), newImageRunCommand(logger))
 	return c
 }
 
@@ -110,6 +115,70 @@ func newImageListCommand() *cobra.Command {
 		return nil
 	}
 	return c
+}
+
+func newImageRunCommand(logger func() (hclog.Logger, error)) *cobra.Command {
+	var accel string
+	var stats bool
+	c := &cobra.Command{
+		Use:   "run NAME [flags] -- COMMAND [ARGUMENT]...",
+		Short: "Run a command in a trusted VM, without a snapshot",
+		Long: `Run restores the image's trusted VM and runs a command in it as emu inspect does, but nothing is redirected: the command sees the
+trusted VM itself. The exit code is the command's, 125 if emu could not run it.`,
+		Args: cobra.MinimumNArgs(2),
+	}
+	c.Flags().StringVar(&accel, "accel", "soft", "what runs the trusted VM: soft, kvm, or auto: KVM where it can be used")
+	c.Flags().BoolVar(&stats, "stats", false, "say on standard error how long the command took")
+	c.Flags().SetInterspersed(false)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		log, err := logger()
+		if err != nil {
+			return err
+		}
+		cfg := session.Config{Log: log}
+		if cfg.Accel, err = chooseAccel(accel, log); err != nil {
+			return err
+		}
+		if cfg.Accel != nil {
+			cfg.TimerSlack = inspect.TimerSlack
+		}
+		s, err := image.DefaultStore()
+		if err != nil {
+			return err
+		}
+		i, err := s.Open(args[0])
+		if err != nil {
+			return err
+		}
+		code, took, err := runInImage(c, i, cfg, args[1:])
+		switch {
+		case err != nil:
+			return &codedError{exitInspect, err}
+		case stats:
+			fmt.Fprintf(c.ErrOrStderr(), "run %v\n", took.Round(100*time.Microsecond))
+		}
+		if code != 0 {
+			return &codedError{code: code}
+		}
+		return nil
+	}
+	return c
+}
+
+// runInImage returns the command's exit code and how long it took from the restored machine on.
+func runInImage(c *cobra.Command, i *image.Image, cfg session.Config, argv []string) (code int, took time.Duration, err error) {
+	state, err := i.State(c.Context(), image.Placement{}, nil)
+	if err != nil {
+		return 0, 0, err
+	}
+	s, err := session.Open(state, cfg)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	since := time.Now()
+	code, err = s.Run(c.Context(), session.Command{Argv: argv, Stdout: c.OutOrStdout(), Stderr: c.ErrOrStderr()})
+	return code, time.Since(since), err
 }
 
 func newImageInfoCommand() *cobra.Command {

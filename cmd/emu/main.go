@@ -135,7 +135,7 @@ func newRoot() *cobra.Command {
 		return hclog.New(&hclog.LoggerOptions{Name: "emu", Level: l, Output: os.Stderr}), nil
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(newRunCommand(logger), newDisasmCommand(), newSnapshotCommand(), newImageCommand(), newMetaCommand(),
+	root.AddCommand(newRunCommand(logger), newDisasmCommand(), newSnapshotCommand(), newImageCommand(logger), newMetaCommand(),
 		newExplainCommand(), newInspectCommand(logger), newTrainCommand(logger), newPolicyCommand(logger),
 		newDoctorCommand(logger))
 	return root

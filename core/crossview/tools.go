@@ -89,11 +89,11 @@ var specs = map[string]Spec{
 		in(`^\d+ \S+ `, ignored(interval, 8)), in(`^\d+ \S+ `, drift(0, 0.2, gauge, 9)),
 		ofHarness(drift(0, 64, awaiting, 5, 6)), ofHarness(ignored(awaiting, 7)),
 	}},
-	"pidstat": {PID: re(`^[\d:]+ \d+ (\d+) `), Rules: []Rule{
-		in(`^[\d:]+ \d+ \d+ `, drift(0.4, 1.5, share, 3, 4, 5, 6, 7)), ignored(placed, 8), in(`^[\d:]+ \d+ \d+ `, ignored(above, 0)),
+	"pidstat": {PID: re(`^[\d:*]+ \d+ (\d+) `), Rules: []Rule{
+		in(`^[\d:*]+ \d+ \d+ `, drift(0.4, 1.5, share, 3, 4, 5, 6, 7)), ignored(placed, 8), in(`^[\d:*]+ \d+ \d+ `, ignored(above, 0)),
 	}},
-	"pidstat-rd": {PID: re(`^[\d:]+ \d+ (\d+) `), Rules: []Rule{
-		in(`^[\d:]+ \d+ \d+ `, drift(0.3, 1.5, share, 3, 4, 7)), in(`^[\d:]+ \d+ \d+ `, ignored(above, 0)),
+	"pidstat-rd": {PID: re(`^[\d:*]+ \d+ (\d+) `), Rules: []Rule{
+		in(`^[\d:*]+ \d+ \d+ `, drift(0.3, 1.5, share, 3, 4, 7)), in(`^[\d:*]+ \d+ \d+ `, ignored(above, 0)),
 	}},
 	"free":   {Rules: []Rule{in(`^Mem:`, drift(0.02, 512, gauge, 2, 3, 4, 5, 6))}},
 	"free-b": {Rules: []Rule{in(`^Mem:`, drift(0.02, 512<<10, gauge, 2, 3, 4, 5, 6))}},

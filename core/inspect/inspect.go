@@ -77,8 +77,8 @@ type Options struct {
 	Log      hclog.Logger
 }
 
-// timerSlack makes a tick of the trusted VM's clock rarer than its 4 ms: one takes half of that where KVM itself is emulated.
-const timerSlack = 40_000_000
+// TimerSlack is that of a trusted VM under KVM. It makes a tick of the trusted VM's clock rarer than its 4 ms: one takes half of that where KVM itself is emulated.
+const TimerSlack = 40_000_000
 
 // FastMode is the vCPU of FAST-BRIDGE.
 type FastMode string
@@ -277,7 +277,7 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 		cfg.OnStart = func(int) error { return r.connect(ctx) }
 	} else {
 		if cfg.Accel = o.Accel; cfg.Accel != nil {
-			cfg.TimerSlack = timerSlack
+			cfg.TimerSlack = TimerSlack
 		}
 		cfg.OnStart = func(int) error { return r.connectFast(ctx) }
 	}
