@@ -584,18 +584,20 @@ func TestSameAsEmulator(t *testing.T) {
 
 // TestManyVMs makes VMs one after another: nothing may be left of them.
 func TestManyVMs(t *testing.T) {
-	var before, after int
-	for i := range 60 {
+	const vms, warm = 60, 10
+	var before int
+	for i := range vms {
 		t.Run("", func(t *testing.T) {
 			r := newRig(t, false)
 			r.real(t, 0xf4)
 			r.until(t, vcpu.ExitHalt)
 		})
-		if i == 9 {
+		if i == warm-1 {
 			before = resources(t)
 		}
 	}
-	if after = resources(t); after > before {
+	// Go's runtime may have made threads of its own meanwhile; a leak would be one a VM.
+	if after := resources(t); after > before+(vms-warm)/10 {
 		t.Errorf("%d descriptors, threads and mappings, %d before", after, before)
 	}
 }
