@@ -125,11 +125,15 @@ func newImageRunCommand(logger func() (hclog.Logger, error)) *cobra.Command {
 		Short: "Run a command in a trusted VM, without a snapshot",
 		Long: `Run restores the image's trusted VM and runs a command in it as emu inspect does, but nothing is redirected: the command sees the
 trusted VM itself. The exit code is the command's, 125 if emu could not run it.`,
-		Args: cobra.MinimumNArgs(2),
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) < 2 || c.ArgsLenAtDash() != 1 {
+				return usageError("emu image run needs NAME, then -- and a command")
+			}
+			return nil
+		},
 	}
 	c.Flags().StringVar(&accel, "accel", "soft", "what runs the trusted VM: soft, kvm, or auto: KVM where it can be used")
 	c.Flags().BoolVar(&stats, "stats", false, "say on standard error how long the command took")
-	c.Flags().SetInterspersed(false)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		log, err := logger()
 		if err != nil {

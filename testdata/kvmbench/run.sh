@@ -14,7 +14,7 @@ echo "$tools" | tr ';' '\n' | while read -r tool; do
 	# shellcheck disable=SC2086 # a tool is words
 	XDG_DATA_HOME=$data "$bin/emu" train --snapshot "$snapshot" -- $tool </dev/null
 done
-XDG_DATA_HOME=$data "$bin/emu" image run "$release" -- true
+XDG_DATA_HOME=$data "$bin/emu" image run "$release" -- true >/dev/null
 if "$bin/kvmlab" usable 2>/dev/null; then
 	XDG_DATA_HOME=$data exec "$here/measure.sh" "$bin/emu" "$snapshot" "$release" "$tools"
 fi
