@@ -16,7 +16,9 @@ echo "$tools" | tr ';' '\n' | while read -r tool; do
 done
 XDG_DATA_HOME=$data "$bin/emu" image run "$release" -- true >/dev/null
 if "$bin/kvmlab" usable 2>/dev/null; then
-	XDG_DATA_HOME=$data exec "$here/measure.sh" "$bin/emu" "$snapshot" "$release" "$tools"
-fi
-"$bin/kvmlab" run --memory 3072 --timeout 1h --env XDG_DATA_HOME=/data --dir "$bin:/emu" --dir "$data:/data" \
-	--dir "$snapshot:/snapshot" --dir "$here:/bench" -- sh /bench/measure.sh /emu/emu /snapshot "$release" "$tools"
+	XDG_DATA_HOME=$data "$here/measure.sh" "$bin/emu" "$snapshot" "$release" "$tools"
+else
+	"$bin/kvmlab" run --memory 3072 --timeout 1h --env XDG_DATA_HOME=/data --dir "$bin:/emu" --dir "$data:/data" \
+		--dir "$snapshot:/snapshot" --dir "$here:/bench" -- sh /bench/measure.sh /emu/emu /snapshot "$release" "$tools"
+fi | awk '{ print; fflush() } NR > 1 { n++; a += log($(NF-2)); b += log($(NF-1)); c += log($NF) }
+	END { if (n) printf "%-36s %10s %10s %10s %10s %8.2f %8.2f %8.2f\n", "geometric mean", "", "", "", "", exp(a/n), exp(b/n), exp(c/n) }'
