@@ -96,8 +96,7 @@ func (b *Bridge) enter() {
 		err = b.refresh(s, clean)
 	}
 	if err == nil {
-		stack := b.get(monitor.Frame)
-		err = b.overlay(s, b.clean, stack&^(b.redirect.StackSize-1), b.redirect.StackSize)
+		err = b.overlay(s, b.get(monitor.Frame)&^(b.redirect.StackSize-1))
 	}
 	if err != nil {
 		b.fail("%w", err)
@@ -218,12 +217,7 @@ func (f *frame) hook(h cpu.Hook) (done bool, err error) {
 	}
 	arguments := [...]uint8{isa.RDI, isa.RSI, isa.RDX, isa.RCX, isa.R8, isa.R9}
 	v := f.gpr[arguments[h.Argument]]
-	points := b.snapshots(v)
-	if !points && !b.trusted(v) {
-		if points, err = f.hookTaken(); err != nil {
-			return false, err
-		}
-	}
+	points := b.snapshots(v) || !b.trusted(v) && f.hookTaken()
 	switch h.Kind {
 	case cpu.HookLock:
 		if !points {

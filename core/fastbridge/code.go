@@ -4,10 +4,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
-	"slices"
 
 	"github.com/hybridbridge/emu/core/fastbridge/monitor"
 	"github.com/hybridbridge/emu/core/metadata"
+	"github.com/hybridbridge/emu/core/policy"
 	"github.com/hybridbridge/emu/cpu"
 	"github.com/hybridbridge/emu/cpu/isa"
 )
@@ -34,9 +34,20 @@ type scope struct {
 	data  []byte
 	views [2]view // non-redirected, redirected
 	sites map[uint64]*site
-	table []byte
-	// taken are functions whose hook did something for an argument whose address does not tell the machine.
-	taken map[uint64]bool
+	// table is the monitor's, of addresses; entries is how many it has.
+	table   pages
+	entries int
+	// taken tells the contexts of functions apart whose hook did something for an argument whose address does not tell the machine.
+	taken map[uint64]*metadata.Tree
+	found map[policy.Category]uint64 // sites
+	// stacks are the kernel stacks on which the scope was entered.
+	stacks map[uint64]bool
+}
+
+// pages are guest-physical memory.
+type pages struct {
+	pa  uint64
+	mem []byte
 }
 
 // Views by number.
@@ -139,7 +150,7 @@ func (b *Bridge) scope(id metadata.ScopeID, c cpu.Scope) (*scope, error) {
 	if s := b.scopes[id]; s != nil {
 		return s, nil
 	}
-	s := &scope{id: id, cpu: c}
+	s := &scope{id: id, cpu: c, stacks: map[uint64]bool{}}
 	if err := b.build(s); err != nil {
 		return nil, err
 	}
@@ -156,9 +167,10 @@ func (b *Bridge) build(s *scope) error {
 		}
 		s.addr, s.data = windowBase+pa-viewsBase, page
 	}
+	var err error
 	sites := b.set.Sites(s.id)
 	s.sites = make(map[uint64]*site, len(sites))
-	s.taken = map[uint64]bool{}
+	s.taken, s.found = map[uint64]*metadata.Tree{}, map[policy.Category]uint64{}
 	known := make([]*site, 0, len(sites))
 	entries := len(b.hooks) + 256 // unknown sites that turn out to be decided come later
 	for i := range sites {
@@ -174,27 +186,29 @@ func (b *Bridge) build(s *scope) error {
 		if int(in.Len) != len(m.Bytes) {
 			continue // of another version of the code, which the kernel has patched
 		}
-		if slices.ContainsFunc(m.Contexts, func(c metadata.Context) bool { return c.Marks&metadata.HookTaken != 0 }) {
-			s.taken[a] = true
+		if t := hookTree(m); t != nil {
+			s.taken[a] = t
 		}
 		t := &site{address: a, inst: in}
 		if t.decide(m); !t.known {
 			continue
 		}
 		known = append(known, t)
-		b.stats.Sites[m.Category.String()]++
+		s.found[m.Category]++
 		if t.place != anywhere {
 			entries++
 		}
 	}
-	n := uint64(1) << bits.Len64(uint64(entries))
-	tablePA, entriesOf, err := b.window.take((n*monitor.SiteSize + 4095) / 4096)
-	if err != nil {
-		return err
+	size := uint64(max(4096, monitor.SiteSize<<bits.Len64(uint64(entries))))
+	if size > uint64(len(s.table.mem)) {
+		if s.table.pa, s.table.mem, err = b.window.take(size / 4096); err != nil {
+			return err
+		}
 	}
-	s.table = entriesOf
+	clear(s.table.mem)
+	s.entries = 0
 	for v, base := range [...]*table{b.baseN, b.baseR} {
-		root, err := b.root(base)
+		root, err := b.root(s.views[v].root, base)
 		if err != nil {
 			return err
 		}
@@ -202,8 +216,8 @@ func (b *Bridge) build(s *scope) error {
 	}
 	binary.LittleEndian.PutUint64(s.data[monitor.ScopeRootN:], s.views[nonRedirected].root.pa)
 	binary.LittleEndian.PutUint64(s.data[monitor.ScopeRootR:], s.views[redirected].root.pa)
-	binary.LittleEndian.PutUint64(s.data[monitor.ScopeTable:], windowBase+tablePA-viewsBase)
-	binary.LittleEndian.PutUint64(s.data[monitor.ScopeMask:], n*monitor.SiteSize-1)
+	binary.LittleEndian.PutUint64(s.data[monitor.ScopeTable:], windowBase+s.table.pa-viewsBase)
+	binary.LittleEndian.PutUint64(s.data[monitor.ScopeMask:], uint64(len(s.table.mem))-1)
 	binary.LittleEndian.PutUint64(s.data[monitor.ScopePGDN:], windowBase+s.views[nonRedirected].root.pa-viewsBase)
 	binary.LittleEndian.PutUint64(s.data[monitor.ScopePGDR:], windowBase+s.views[redirected].root.pa-viewsBase)
 	for _, t := range known {
@@ -214,22 +228,28 @@ func (b *Bridge) build(s *scope) error {
 	for a := range b.hooks {
 		b.enterSite(s, a, 0, 0)
 	}
+	for stack := range s.stacks {
+		if _, _, ok := b.mem.walk(b.clean, b.levels, stack); !ok { // of a process that has ended
+			delete(s.stacks, stack)
+			continue
+		}
+		if err := b.overlay(s, stack); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
-// root makes a root of a scope, where the monitor sees it.
-func (b *Bridge) root(base *table) (*table, error) {
-	pa, page, err := b.window.take(1)
-	if err != nil {
+// root makes a root of a scope, where the monitor sees it: in place of the one that the scope had.
+func (b *Bridge) root(old, base *table) (*table, error) {
+	var at pages
+	var err error
+	if old != nil {
+		at = pages{old.pa, old.page}
+	} else if at.pa, at.mem, err = b.window.take(1); err != nil {
 		return nil, err
 	}
-	t := &table{pa: pa, page: page, level: base.level, child: map[int]*table{}}
-	t.owner = t
-	copy(page, base.page)
-	for i, c := range base.child {
-		t.child[i] = c
-	}
-	return t, nil
+	return base.copyTo(at), nil
 }
 
 // admit lets a site run where it may.
@@ -337,18 +357,21 @@ func (b *Bridge) closeModule(s *scope, la uint64) error {
 	return nil
 }
 
-// enterSite enters an address into the scope's table.
+// enterSite enters an address into the scope's table, as long as that has room for the monitor to find an end: it asks about what is
+// not there.
 func (b *Bridge) enterSite(s *scope, a uint64, actionN, actionR byte) {
-	mask := binary.LittleEndian.Uint64(s.data[monitor.ScopeMask:])
+	mask := uint64(len(s.table.mem)) - 1
 	i := a * monitor.SiteSize & mask
-	for {
-		at := binary.LittleEndian.Uint64(s.table[i:])
-		if at == 0 || at == a {
+	for at := binary.LittleEndian.Uint64(s.table.mem[i:]); at != a; at = binary.LittleEndian.Uint64(s.table.mem[i:]) {
+		if at == 0 {
+			if s.entries++; s.entries > len(s.table.mem)/monitor.SiteSize*7/8 {
+				return
+			}
 			break
 		}
 		i = (i + monitor.SiteSize) & mask
 	}
-	e := s.table[i : i+monitor.SiteSize]
+	e := s.table.mem[i : i+monitor.SiteSize]
 	if h, ok := b.hooks[a]; ok {
 		actionN = b.hookSite(s, a, h, e)
 		actionR = actionN
@@ -369,7 +392,7 @@ func (b *Bridge) hookSite(s *scope, a uint64, h cpu.Hook, e []byte) (action byte
 	if h.Argument == 1 {
 		e[monitor.SiteSkip] |= monitor.SkipSecond
 	}
-	if !s.taken[a] {
+	if s.taken[a] == nil {
 		e[monitor.SiteSkip] |= monitor.SkipOthers
 	}
 	switch {
@@ -405,10 +428,11 @@ func (b *Bridge) refresh(s *scope, clean uint64) error {
 	return nil
 }
 
-// overlay maps a kernel stack in the redirected view.
-func (b *Bridge) overlay(s *scope, clean, base, size uint64) error {
-	for la := base; la < base+size; la += 4096 {
-		pa, _, ok := b.mem.walk(clean, b.levels, la)
+// overlay maps the kernel stack that begins at base in the redirected view.
+func (b *Bridge) overlay(s *scope, base uint64) error {
+	s.stacks[base] = true
+	for la := base; la < base+b.redirect.StackSize; la += 4096 {
+		pa, _, ok := b.mem.walk(b.clean, b.levels, la)
 		if !ok {
 			return fmt.Errorf("fastbridge: the kernel stack at %#x is not mapped", la)
 		}

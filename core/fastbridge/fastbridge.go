@@ -130,7 +130,7 @@ func AddMemory(m *machine.Machine, end uint64) (views, snapshot []byte, err erro
 func New(cfg Config, views []byte) (*Bridge, error) {
 	b := &Bridge{
 		cfg: cfg, vm: cfg.Machine, set: cfg.Known, scopes: map[metadata.ScopeID]*scope{}, byEntry: map[uint64]*scope{},
-		elided: map[[2]uint64]bool{}, modules: map[uint64]bool{}, stats: Stats{Sites: map[string]uint64{}},
+		elided: map[[2]uint64]bool{}, modules: map[uint64]bool{},
 	}
 	if b.set == nil {
 		b.set = new(metadata.Set)
@@ -185,6 +185,12 @@ func (b *Bridge) Stats() Stats {
 	s.Subtrees += b.get(monitor.Subtrees)
 	s.Interrupts += b.get(monitor.Interrupts)
 	s.Hooks += b.get(monitor.Hooks)
+	s.Sites = map[string]uint64{}
+	for _, scope := range b.scopes {
+		for c, n := range scope.found {
+			s.Sites[c.String()] += n
+		}
+	}
 	return s
 }
 

@@ -221,21 +221,13 @@ func (f *frame) unknown() error {
 			return err
 		}
 	}
-	if err := b.rejoin(f); err != nil {
+	if err := b.refresh(s, b.clean); err != nil {
 		return err
 	}
 	if t := s.sites[f.rip]; t == nil || t.place == nowhere && f.undecided(t) {
 		return f.byOwner(where)
 	}
 	return nil
-}
-
-// rejoin makes the views of a scope that was built anew fit for the process that was suspended in it.
-func (b *Bridge) rejoin(f *frame) error {
-	if err := b.refresh(f.scope, b.clean); err != nil {
-		return err
-	}
-	return b.overlay(f.scope, b.clean, f.at&^(b.redirect.StackSize-1), b.redirect.StackSize)
 }
 
 func (f *frame) undecided(t *site) bool {
@@ -313,30 +305,30 @@ func (f *frame) address(in *isa.Inst) (la uint64, ok bool) {
 	return la, true
 }
 
-// hookTaken says whether the hook of the function at RIP acts here, by what SLOW-BRIDGE saw in this context: the argument is at an
-// address that both machines have.
-func (f *frame) hookTaken() (bool, error) {
-	b := f.b
-	l := b.slow.Location(f.rip)
-	for _, s := range b.set.Sites(f.scope.id) {
-		if s.Location != l {
+// hookTree tells the contexts apart in which the hook of the function that begins at a site did something, for an argument at an
+// address that both machines have; nil if it never did.
+func hookTree(m *metadata.Site) *metadata.Tree {
+	var contexts []metadata.Context
+	taken := false
+	for _, c := range m.Contexts {
+		if c.Marks&(metadata.HookTaken|metadata.HookPassed) == 0 {
 			continue
 		}
-		var contexts []metadata.Context
-		for _, c := range s.Contexts {
-			if c.Marks&(metadata.HookTaken|metadata.HookPassed) == 0 {
-				continue
-			}
-			c.Decision = metadata.Decision{Routes: []policy.Route{policy.Local}}
-			if c.Marks&metadata.HookTaken != 0 {
-				c.Routes[0] = policy.Snapshot
-			}
-			contexts = append(contexts, c)
+		c.Decision = metadata.Decision{Routes: []policy.Route{policy.Local}}
+		if c.Marks&metadata.HookTaken != 0 {
+			c.Routes[0], taken = policy.Snapshot, true
 		}
-		tree, _ := metadata.NewTree(contexts)
-		if d, _ := f.decision(tree); d != nil {
-			return d.Routes[0] == policy.Snapshot, nil
-		}
+		contexts = append(contexts, c)
 	}
-	return false, nil
+	if !taken {
+		return nil
+	}
+	tree, _ := metadata.NewTree(contexts)
+	return tree
+}
+
+// hookTaken says whether the hook of the function at RIP does something in this context.
+func (f *frame) hookTaken() bool {
+	d, _ := f.decision(f.scope.taken[f.rip])
+	return d != nil && d.Routes[0] == policy.Snapshot
 }

@@ -102,14 +102,12 @@ func (ts *tables) table(level int, owner *table) (*table, error) {
 	return t, nil
 }
 
-// copyOf makes a root that shares all that is below another one.
-func (ts *tables) copyOf(r *table) (*table, error) {
-	t, err := ts.table(r.level, nil)
-	if err == nil {
-		copy(t.page, r.page)
-		t.child = maps.Clone(r.child)
-	}
-	return t, err
+// copyTo makes a root in a page that shares all that is below r.
+func (r *table) copyTo(at pages) *table {
+	t := &table{pa: at.pa, page: at.mem, level: r.level, child: maps.Clone(r.child)}
+	t.owner = t
+	copy(t.page, r.page)
+	return t
 }
 
 // fill gives t what another entry of its parent says: the entries of a table, or the pieces of a large page.

@@ -23,7 +23,7 @@ func rig(levels int) (*tables, *table) {
 // TestTables: a root maps what was put into it and not cleared since; what it shares with the root that it came from stays
 // as it was there unless both are meant.
 func TestTables(t *testing.T) {
-	pages := rapid.Custom(func(t *rapid.T) uint64 {
+	lines := rapid.Custom(func(t *rapid.T) uint64 {
 		base := rapid.SampledFrom([]uint64{0xffff888000000000, 0xffffffff81000000, 0xffffc90000000000}).Draw(t, "region")
 		return base + rapid.Uint64Range(0, 1200).Draw(t, "page")<<12
 	})
@@ -39,16 +39,17 @@ func TestTables(t *testing.T) {
 		for i := range uint64(512) {
 			want[0xffffffff81000000+i<<12] = 0x40000000 + i<<12
 		}
-		own, err := ts.copyOf(base)
+		pa, page, err := ts.pool.take(1)
 		if err != nil {
 			t.Fatal(err)
 		}
+		own := base.copyTo(pages{pa, page})
 		baseWant := map[uint64]uint64{}
 		for la, pa := range want {
 			baseWant[la] = pa
 		}
 		for range rapid.IntRange(0, 12).Draw(t, "steps") {
-			la := pages.Draw(t, "la")
+			la := lines.Draw(t, "la")
 			if rapid.Bool().Draw(t, "clear") {
 				hi := la + rapid.Uint64Range(1, 700).Draw(t, "pages")<<12
 				if err := ts.clear(own, la, hi); err != nil {
@@ -69,7 +70,7 @@ func TestTables(t *testing.T) {
 		}
 		for root, want := range map[*table]map[uint64]uint64{own: want, base: baseWant} {
 			for range 200 {
-				la := pages.Draw(t, "look")
+				la := lines.Draw(t, "look")
 				check(t, ts, root, want, la)
 			}
 			for la := range want {
