@@ -38,7 +38,7 @@ type scope struct {
 	table   pages
 	entries int
 	// taken tells the contexts of functions apart whose hook did something for an argument whose address does not tell the machine.
-	taken map[uint64]*metadata.Tree
+	taken map[uint64]*choices
 	found map[policy.Category]uint64 // sites
 	// stacks are the kernel stacks on which the scope was entered.
 	stacks map[uint64]bool
@@ -170,7 +170,7 @@ func (b *Bridge) build(s *scope) error {
 	var err error
 	sites := b.set.Sites(s.id)
 	s.sites = make(map[uint64]*site, len(sites))
-	s.taken, s.found = map[uint64]*metadata.Tree{}, map[policy.Category]uint64{}
+	s.taken, s.found = map[uint64]*choices{}, map[policy.Category]uint64{}
 	known := make([]*site, 0, len(sites))
 	entries := len(b.hooks) + 256 // unknown sites that turn out to be decided come later
 	for i := range sites {
@@ -186,8 +186,8 @@ func (b *Bridge) build(s *scope) error {
 		if int(in.Len) != len(m.Bytes) {
 			continue // of another version of the code, which the kernel has patched
 		}
-		if t := hookTree(m); t != nil {
-			s.taken[a] = t
+		if c := hookChoices(m); c != nil {
+			s.taken[a] = c
 		}
 		t := &site{address: a, inst: in}
 		if t.decide(m); !t.known {

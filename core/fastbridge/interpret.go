@@ -3,16 +3,19 @@ package fastbridge
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hybridbridge/emu/core/fastbridge/monitor"
 	"github.com/hybridbridge/emu/core/metadata"
 	"github.com/hybridbridge/emu/core/policy"
+	"github.com/hybridbridge/emu/cpu"
 	"github.com/hybridbridge/emu/cpu/isa"
 	"github.com/hybridbridge/emu/cpu/vcpu"
 )
 
-// interpret executes the instruction at RIP on the interpreter, its operands being the snapshot's where other says so.
+// interpret executes the instruction at RIP on the interpreter, its operands being the snapshot's where other says so, unless their
+// addresses tell.
 func (f *frame) interpret(t *site, other [2]bool) error {
 	b := f.b
 	b.stats.Interpreted++
@@ -27,6 +30,11 @@ func (f *frame) interpret(t *site, other [2]bool) error {
 	s.Seg[isa.GS].Base = b.perCPU
 	if err := b.stepper.SetState(s); err != nil {
 		return err
+	}
+	for i, la := range f.operands(&t.inst) {
+		if la != 0 {
+			other[i] = b.snapshots(la) || f.inRoots(la) || other[i] && !b.trusted(la)
+		}
 	}
 	exit := b.stepper.StepScoped(f.scope.cpu, other)
 	after := b.stepper.State()
@@ -52,7 +60,7 @@ func (f *frame) makeRoom() error {
 
 // decide executes an instruction whose machine is up to its context.
 func (f *frame) decide(t *site) error {
-	d, conflict := f.decision(t.tree)
+	d, conflict := f.decision(&t.choices)
 	switch {
 	case conflict:
 		return f.byOwner(f.b.format(f.rip))
@@ -78,15 +86,29 @@ func (f *frame) decide(t *site) error {
 	return f.interpret(t, other)
 }
 
-// decision walks a tree with the return addresses on the stack. conflict says that the context is known to have been decided in
-// several ways.
-func (f *frame) decision(t *metadata.Tree) (d *metadata.Decision, conflict bool) {
+// decision is what the return addresses on the stack say; nil if they say nothing. conflict says that the context is known to have
+// been decided in several ways.
+func (f *frame) decision(c *choices) (d *metadata.Decision, conflict bool) {
 	b := f.b
 	top := f.gpr[isa.RSP]&^(b.redirect.StackSize-1) + b.redirect.StackSize
-	leaf := t.Leaf(func(depth uint32) metadata.Location {
-		v, _ := b.word(top - uint64(depth))
-		return b.slow.Location(v)
-	})
+	seen := map[uint32]metadata.Location{}
+	at := func(depth uint32) metadata.Location {
+		l, ok := seen[depth]
+		if !ok {
+			v, _ := b.word(top - uint64(depth))
+			l = b.slow.Location(v)
+			seen[depth] = l
+		}
+		return l
+	}
+	switch found := metadata.Deepest(c.known, uint32(top-f.gpr[isa.RSP]), at); len(found) {
+	case 0:
+	case 1:
+		return &found[0].Decision, false
+	default:
+		return nil, true
+	}
+	leaf := c.tree.Leaf(at)
 	if leaf == nil {
 		return nil, false
 	}
@@ -183,12 +205,15 @@ func (f *frame) derive(in *isa.Inst) place {
 	default:
 		return nowhere
 	}
-	for _, r := range f.scope.cpu.Roots {
-		if la >= r.Lo && la < r.Hi {
-			return otherView
-		}
+	if f.inRoots(la) {
+		return otherView
 	}
 	return localView
+}
+
+// inRoots reports whether an address is in a variable that is the snapshot's in this scope.
+func (f *frame) inRoots(la uint64) bool {
+	return slices.ContainsFunc(f.scope.cpu.Roots, func(r cpu.Range) bool { return la >= r.Lo && la < r.Hi })
 }
 
 // unknown suspends the VM until SLOW-BRIDGE has learned what the instruction does.
@@ -234,28 +259,24 @@ func (f *frame) undecided(t *site) bool {
 	if special(&t.inst, f.scope.cpu.Frozen) {
 		return false
 	}
-	d, _ := f.decision(t.tree)
+	d, _ := f.decision(&t.choices)
 	return d == nil
 }
 
 // byOwner executes an instruction of which SLOW-BRIDGE has learned nothing, because it took another path, or too much, in one
-// context: where the address tells its machine, or both have the same there, that is enough. Counters by processor are the trusted VM's.
+// context: where the address tells its machine, or is a root, or both have the same there, that is enough. Counters by processor are the trusted VM's.
 func (f *frame) byOwner(where string) error {
 	b := f.b
 	in, _, err := b.code(f.rip)
 	if err != nil {
 		return err
 	}
-	la, ok := f.address(&in)
 	t := &site{address: f.rip, inst: in}
-	switch {
-	case in.HasMem() && in.Seg == isa.GS:
-		return f.interpret(t, [2]bool{})
-	case ok && b.snapshots(la):
-		return f.interpret(t, [2]bool{true, false})
-	case ok && b.trusted(la), ok && la-f.gpr[isa.RSP]&^(b.redirect.StackSize-1) < b.redirect.StackSize:
-		return f.interpret(t, [2]bool{})
-	case ok && b.same(&in, la):
+	told := true
+	for _, la := range f.operands(&in) {
+		told = told && (b.snapshots(la) || f.inRoots(la) || b.trusted(la) || la-f.gpr[isa.RSP]&^(b.redirect.StackSize-1) < b.redirect.StackSize || b.same(&in, la))
+	}
+	if told {
 		return f.interpret(t, [2]bool{})
 	}
 	return fmt.Errorf("SLOW-BRIDGE has run the same command and has not learned what the instruction at %s does in this context; "+
@@ -284,30 +305,35 @@ func (b *Bridge) same(in *isa.Inst, la uint64) bool {
 	return guest{b}.ReadLinear(la, local[:n]) == n && local == other
 }
 
-// address computes the linear address of an instruction's memory operand.
-func (f *frame) address(in *isa.Inst) (la uint64, ok bool) {
+// operands are the linear addresses of an instruction's memory operands, in the order of cpu.Observation; 0 where there is none, or one
+// relative to the base of per-CPU variables.
+func (f *frame) operands(in *isa.Inst) (la [2]uint64) {
 	switch in.Op {
-	case isa.MOVS, isa.STOS, isa.LODS, isa.CMPS, isa.SCAS:
-		return 0, false
+	case isa.MOVS, isa.CMPS:
+		return [2]uint64{f.gpr[isa.RSI], f.gpr[isa.RDI]}
+	case isa.LODS:
+		return [2]uint64{f.gpr[isa.RSI]}
+	case isa.STOS, isa.SCAS:
+		return [2]uint64{0, f.gpr[isa.RDI]}
 	}
 	if !in.HasMem() || in.Seg >= isa.FS {
-		return 0, false
+		return la
 	}
-	la = uint64(in.Disp)
+	la[0] = uint64(in.Disp)
 	if in.Base == isa.RegRIP {
-		la += f.rip + uint64(in.Len)
+		la[0] += f.rip + uint64(in.Len)
 	} else if in.Base != isa.RegNone {
-		la += f.gpr[in.Base]
+		la[0] += f.gpr[in.Base]
 	}
 	if in.Index != isa.RegNone {
-		la += f.gpr[in.Index] << in.Scale
+		la[0] += f.gpr[in.Index] << in.Scale
 	}
-	return la, true
+	return la
 }
 
-// hookTree tells the contexts apart in which the hook of the function that begins at a site did something, for an argument at an
+// hookChoices tells the contexts apart in which the hook of the function that begins at a site did something, for an argument at an
 // address that both machines have; nil if it never did.
-func hookTree(m *metadata.Site) *metadata.Tree {
+func hookChoices(m *metadata.Site) *choices {
 	var contexts []metadata.Context
 	taken := false
 	for _, c := range m.Contexts {
@@ -323,12 +349,16 @@ func hookTree(m *metadata.Site) *metadata.Tree {
 	if !taken {
 		return nil
 	}
-	tree, _ := metadata.NewTree(contexts)
-	return tree
+	c := newChoices(contexts, contexts)
+	return &c
 }
 
 // hookTaken says whether the hook of the function at RIP does something in this context.
 func (f *frame) hookTaken() bool {
-	d, _ := f.decision(f.scope.taken[f.rip])
+	c := f.scope.taken[f.rip]
+	if c == nil {
+		return false
+	}
+	d, _ := f.decision(c)
 	return d != nil && d.Routes[0] == policy.Snapshot
 }

@@ -22,8 +22,8 @@ type site struct {
 	inst    isa.Inst
 	place   place
 	// known is false for an instruction that was seen in subtrees only.
-	known bool
-	tree  *metadata.Tree // of sites that are nowhere
+	known   bool
+	choices choices // of sites that are nowhere
 }
 
 // decide makes a site of Meta-Data's. Its instruction has been decoded.
@@ -38,7 +38,7 @@ func (s *site) decide(m *metadata.Site) {
 	}
 	switch n, r := m.Traps(); {
 	case n && r:
-		s.tree, _ = metadata.NewTree(contexts(m))
+		s.choices = newChoices(m.Contexts, needing(m.Contexts))
 	case n:
 		s.place = otherView
 	case r:
@@ -48,11 +48,22 @@ func (s *site) decide(m *metadata.Site) {
 	}
 }
 
-// contexts are those of a site with what FAST-BRIDGE has to decide: the routes and plans of those contexts in which something
-// hangs on them. Where an address tells the machine, any route is right, so such a context says nothing.
-func contexts(m *metadata.Site) []metadata.Context {
+// choices decide by execution context. One that is known is found by its return addresses; the tree is for others, which it cannot
+// tell from known ones.
+type choices struct {
+	known []metadata.Context
+	tree  *metadata.Tree
+}
+
+func newChoices(known, telling []metadata.Context) choices {
+	tree, _ := metadata.NewTree(telling)
+	return choices{known, tree}
+}
+
+// needing are the contexts in which something hangs on the routes. Where an address tells the machine, any route is right.
+func needing(contexts []metadata.Context) []metadata.Context {
 	var out []metadata.Context
-	for _, c := range m.Contexts {
+	for _, c := range contexts {
 		if c.Marks&(metadata.NeedsLocal|metadata.NeedsSnapshot|metadata.Adjusted) != 0 || !c.Plan.Default() {
 			out = append(out, c)
 		}

@@ -37,7 +37,7 @@ var devices = roots("file_systems", "chrdevs", "major_names", "iomem_resource", 
 
 // The network hangs off init_net and a few tables of its own.
 var network = roots("init_net", "net_namespace_list", "tcp_hashinfo", "udp_table", "udplite_table", "raw_v4_hashinfo", "raw_v6_hashinfo",
-	"neigh_tables", "arp_tbl", "nd_tbl", "tcp_orphan_count", "tcp_sockets_allocated", "tcp_memory_allocated", "udp_memory_allocated")
+	"ping_table", "neigh_tables", "arp_tbl", "nd_tbl", "tcp_orphan_count", "tcp_sockets_allocated", "tcp_memory_allocated", "udp_memory_allocated")
 
 // Netlink sockets. The tools use netlink themselves, so this is for procfs alone.
 var netlink = roots("nl_table")

@@ -1,0 +1,44 @@
+package metadata
+
+import "cmp"
+
+// Deepest returns those of a site's contexts that a stack shows: all their return addresses are in their places, and no other context
+// has more of the stack's. They are several if one context was decided in several ways. limit is the depth of the stack pointer, below
+// which nothing counts; at is as for Tree.Decide.
+//
+// A return address that is left over from an earlier call can only be above the stack pointer, in a hole of the frame of a function
+// that the right context passes through too; the right one reaches deeper then.
+func Deepest(contexts []Context, limit uint32, at func(depth uint32) Location) []Context {
+	var found []Context
+	best := Context{}
+	for _, c := range contexts {
+		if len(c.Path) > 0 && c.Path[0].Depth > limit {
+			continue
+		}
+		order := cmp.Or(cmp.Compare(innermost(c), innermost(best)), cmp.Compare(len(c.Path), len(best.Path)))
+		if order < 0 || !shows(c.Path, at) {
+			continue
+		}
+		if order > 0 {
+			found = found[:0]
+		}
+		found, best = append(found, c), c
+	}
+	return found
+}
+
+func innermost(c Context) uint32 {
+	if len(c.Path) == 0 {
+		return 0
+	}
+	return c.Path[0].Depth
+}
+
+func shows(path []Frame, at func(depth uint32) Location) bool {
+	for _, f := range path {
+		if at(f.Depth) != f.Return {
+			return false
+		}
+	}
+	return true
+}
