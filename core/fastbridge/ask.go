@@ -146,13 +146,13 @@ func (f *frame) fault(la uint64) error {
 		return fmt.Errorf("at %s the kernel may not access %#x", b.format(f.rip), la)
 	}
 	_, ok := b.redirect.Translate(la)
-	if f.view == nonRedirected && !b.snapshots(la) || !ok {
+	if f.view == nonRedirected && !b.owners.Snapshot(la) || !ok {
 		return fmt.Errorf("at %s the snapshot leads to %#x, where it has no memory", b.format(f.rip), la)
 	}
 	b.stats.Faults++
 	// What lies beside it is wanted next, as far as it is there.
 	for page := la &^ 0xffff; page <= la|0xffff && page >= la&^0xffff; page += 4096 {
-		if page != la&^0xfff && (!b.snapshots(page) || b.tables.entry(f.scope.views[f.view].root, page)&present != 0) {
+		if page != la&^0xfff && (!b.owners.Snapshot(page) || b.tables.entry(f.scope.views[f.view].root, page)&present != 0) {
 			continue
 		}
 		pa, ok := b.redirect.Translate(page)
@@ -217,7 +217,7 @@ func (f *frame) hook(h cpu.Hook) (done bool, err error) {
 	}
 	arguments := [...]uint8{isa.RDI, isa.RSI, isa.RDX, isa.RCX, isa.R8, isa.R9}
 	v := f.gpr[arguments[h.Argument]]
-	points := b.snapshots(v) || !b.trusted(v) && f.hookTaken()
+	points := b.owners.Snapshot(v) || !b.trusted(v) && f.hookTaken()
 	switch h.Kind {
 	case cpu.HookLock:
 		if !points {

@@ -84,16 +84,14 @@ func (b *Bridge) makeBases() error {
 		b.baseR.set(i, binary.LittleEndian.Uint64(cleanRoot[8*i:]))
 	}
 	type part struct{ base, limit, most uint64 }
-	parts := []part{{k.PageOffset, b.boundary, 0}, {k.VmemmapBase, b.boundary >> 6, 0}}
-	top := b.boundary
+	top := b.owners.Above
 	for _, r := range b.vm.Memory().Ranges() {
 		top = max(top, r.End())
 	}
-	parts[0].most, parts[1].most = top, top>>6
-	for n, p := range parts {
+	for n, p := range []part{{k.PageOffset, b.owners.Above, top}, {k.VmemmapBase, b.owners.Descriptors(b.owners.Above), b.owners.Descriptors(top)}} {
 		lo := p.base
 		if n == 0 {
-			lo += 1 << 20 // the real-mode area is the trusted VM's
+			lo += sharedMemory // the trusted VM's
 		}
 		if err := ts.clear(b.baseN, lo, p.base+p.limit); err != nil {
 			return err
@@ -436,7 +434,7 @@ func (b *Bridge) overlay(s *scope, base uint64) error {
 		if !ok {
 			return fmt.Errorf("fastbridge: the kernel stack at %#x is not mapped", la)
 		}
-		if b.snapshots(la) || b.trusted(la) {
+		if b.owners.Snapshot(la) || b.trusted(la) {
 			continue // in the direct map, which is in both views
 		}
 		if err := b.tables.put(s.views[redirected].root, la, pa&^0xfff|dataFlags, false); err != nil {

@@ -23,7 +23,7 @@ const (
 	SnapshotBase = 1 << 37
 	viewsBase    = 1 << 38
 	viewsSize    = 1 << 30 // reserved, taken when used
-	addressesEnd = 1 << 40
+	sharedMemory = 1 << 20 // both machines have it: the real-mode area
 
 	// The last four 2-MiB pages but one of the linear address space are where the monitor sees the first of this memory.
 	windowPages = 3
@@ -88,18 +88,18 @@ type Bridge struct {
 	hooks    map[uint64]cpu.Hook
 	elided   map[[2]uint64]bool
 
-	tables   tables
-	window   pool // what the monitor sees
-	mon      []byte
-	levels   int
-	clean    uint64 // a root with the kernel's address space, for looking
-	perCPU   uint64
-	boundary uint64 // the physical address from which on memory is the trusted VM's
-	baseN    *table
-	baseR    *table
-	poison   uint64 // a page of int3
-	text     cpu.Range
-	modules  map[uint64]bool // pages of modules with sites
+	tables  tables
+	window  pool // what the monitor sees
+	mon     []byte
+	levels  int
+	clean   uint64 // a root with the kernel's address space, for looking
+	perCPU  uint64
+	owners  *slowbridge.Owners
+	baseN   *table
+	baseR   *table
+	poison  uint64 // a page of int3
+	text    cpu.Range
+	modules map[uint64]bool // pages of modules with sites
 
 	scopes  map[metadata.ScopeID]*scope
 	byEntry map[uint64]*scope // by the address of struct scope in the monitor
@@ -151,9 +151,10 @@ func New(cfg Config, views []byte) (*Bridge, error) {
 	b.tables = tables{&p, b.mem, b.levels}
 	b.mon = views[monitor.Base-windowBase : window]
 	b.window.mem = views[:monitor.Base-windowBase]
+	above := uint64(0)
 	for _, r := range b.vm.Memory().Ranges() {
-		if r.Base >= 1<<20 && (b.boundary == 0 || r.Base < b.boundary) {
-			b.boundary = r.Base
+		if r.Base >= sharedMemory && (above == 0 || r.Base < above) {
+			above = r.Base
 		}
 	}
 	var err error
@@ -163,8 +164,11 @@ func New(cfg Config, views []byte) (*Bridge, error) {
 	if b.redirect, err = b.slow.Redirection(); err != nil {
 		return nil, err
 	}
-	if b.boundary < cfg.Memory.limit {
-		return nil, fmt.Errorf("fastbridge: the trusted VM's memory begins at %#x, within the snapshot's, which ends at %#x", b.boundary, cfg.Memory.limit)
+	if b.owners, err = b.slow.Owners(above); err != nil {
+		return nil, err
+	}
+	if above < cfg.Memory.limit {
+		return nil, fmt.Errorf("fastbridge: the trusted VM's memory begins at %#x, within the snapshot's, which ends at %#x", above, cfg.Memory.limit)
 	}
 	b.text = b.slow.Text()
 	b.hooks = b.slow.Hooks()
@@ -227,7 +231,7 @@ func (g guest) PerCPUBase() uint64 { return g.b.perCPU }
 // FromSnapshot implements slowbridge.Guest.
 func (g guest) FromSnapshot(la uint64) bool {
 	v, _ := g.b.word(la)
-	return g.b.snapshots(v)
+	return g.b.owners.Snapshot(v)
 }
 
 // word reads 8 bytes of the trusted VM.
@@ -252,16 +256,8 @@ func (b *Bridge) write(la uint64, p []byte) bool {
 	return true
 }
 
-// snapshots reports whether an address can only be the snapshot's, trusted whether it can only be the trusted VM's.
-func (b *Bridge) snapshots(la uint64) bool {
-	k := b.cfg.Kernel
-	return la-k.PageOffset < b.boundary && la-k.PageOffset >= 1<<20 || la-k.VmemmapBase < b.boundary>>6
-}
-
-func (b *Bridge) trusted(la uint64) bool {
-	k := b.cfg.Kernel
-	return la < 1<<63 || la-k.PageOffset < addressesEnd && !b.snapshots(la) || la-k.VmemmapBase < addressesEnd>>6 && !b.snapshots(la)
-}
+// trusted reports whether an address can only be the trusted VM's or the tool's.
+func (b *Bridge) trusted(la uint64) bool { return la < 1<<63 || b.owners.Trusted(la) }
 
 func (b *Bridge) findPerCPU() error {
 	var ok bool
@@ -307,11 +303,11 @@ func (b *Bridge) install() error {
 	}
 	b.put(monitor.PageOffset, b.cfg.Kernel.PageOffset)
 	b.put(monitor.AddressMask, addresses)
-	b.put(monitor.DirectLimit, addressesEnd)
-	b.put(monitor.Boundary, b.boundary)
+	b.put(monitor.DirectLimit, machine.BeyondBase)
+	b.put(monitor.Boundary, b.owners.Above)
 	b.put(monitor.Vmemmap, b.cfg.Kernel.VmemmapBase)
-	b.put(monitor.VmemmapLimit, addressesEnd>>6)
-	b.put(monitor.VmemmapBoundary, b.boundary>>6)
+	b.put(monitor.VmemmapLimit, b.owners.Descriptors(machine.BeyondBase))
+	b.put(monitor.VmemmapBoundary, b.owners.Descriptors(b.owners.Above))
 	if b.cfg.ExitSwitching {
 		b.put(monitor.ExitAlways, 1)
 	}

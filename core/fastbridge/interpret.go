@@ -33,7 +33,7 @@ func (f *frame) interpret(t *site, other [2]bool) error {
 	}
 	for i, la := range f.operands(&t.inst) {
 		if la != 0 {
-			other[i] = b.snapshots(la) || f.inRoots(la) || other[i] && !b.trusted(la)
+			other[i] = b.owners.Snapshot(la) || f.inRoots(la) || other[i] && !b.trusted(la)
 		}
 	}
 	exit := b.stepper.StepScoped(f.scope.cpu, other)
@@ -274,7 +274,7 @@ func (f *frame) byOwner(where string) error {
 	t := &site{address: f.rip, inst: in}
 	told := true
 	for _, la := range f.operands(&in) {
-		told = told && (b.snapshots(la) || f.inRoots(la) || b.trusted(la) || la-f.gpr[isa.RSP]&^(b.redirect.StackSize-1) < b.redirect.StackSize || b.same(&in, la))
+		told = told && (b.owners.Snapshot(la) || f.inRoots(la) || b.trusted(la) || la-f.gpr[isa.RSP]&^(b.redirect.StackSize-1) < b.redirect.StackSize || b.same(&in, la))
 	}
 	if told {
 		return f.interpret(t, [2]bool{})

@@ -178,10 +178,11 @@ func (b *Bridge) attach() error {
 	r.Plan = b.plan
 	r.Scratch = b.mem.value(nil)
 	if b.above != 0 {
-		if b.referee, err = newReferee(b.kernel, b.types, b.above); err != nil {
+		o, err := b.Owners(b.above)
+		if err != nil {
 			return err
 		}
-		b.referee.context = c.ScopeContext
+		b.referee = &referee{Owners: o, sites: map[judged]*verdict{}, context: c.ScopeContext}
 		r.Check = b.referee.check
 	}
 	c.EnableRedirection(r)
@@ -254,19 +255,18 @@ func (b *Bridge) Redirection() (*cpu.Redirection, error) {
 	return r, nil
 }
 
+// Owners says whose addresses are, if the trusted VM's memory begins at above.
+func (b *Bridge) Owners(above uint64) (*Owners, error) { return NewOwners(b.kernel, b.types, above) }
+
 // apart returns where an address tells whose it is: the disjoint layout's direct map and vmemmap, what is constant in the
 // kernel's image, and the CPU entry areas (Documentation/arch/x86/x86_64/mm.rst).
 func (b *Bridge) apart() []cpu.Range {
-	if b.types.word == 4 {
-		return nil
+	o, err := b.Owners(0)
+	if err != nil {
+		return nil // 32 bits
 	}
-	const directMap, vmemmap, entryArea, entryAreaEnd = 10 << 40, 1 << 40, 0xfffffe0000000000, 0xfffffe8000000000
-	r := []cpu.Range{
-		{Lo: b.kernel.PageOffset, Hi: b.kernel.PageOffset + directMap},
-		{Lo: b.kernel.VmemmapBase, Hi: b.kernel.VmemmapBase + vmemmap},
-		{Lo: entryArea, Hi: entryAreaEnd},
-		b.code,
-	}
+	const entryArea, entryAreaEnd = 0xfffffe0000000000, 0xfffffe8000000000
+	r := append(o.ranges(), cpu.Range{Lo: entryArea, Hi: entryAreaEnd}, b.code)
 	for _, s := range [][2]string{{"__start_rodata", "__start_ro_after_init"}, {"__end_ro_after_init", "__end_rodata"}} {
 		lo, ok := b.symbols.Address(s[0])
 		hi, ok2 := b.symbols.Address(s[1])

@@ -1,10 +1,7 @@
 package slowbridge
 
 import (
-	"errors"
 	"fmt"
-
-	"github.com/cilium/ebpf/btf"
 
 	"github.com/hybridbridge/emu/cpu"
 )
@@ -40,16 +37,9 @@ func (b *Bridge) hookHighmem(hooks map[uint64]cpu.Hook) error {
 			return fmt.Errorf("the snapshot's %s cannot be read", name)
 		}
 	}
-	page, err := b.types.structure("page")
-	if err != nil {
+	var err error
+	if m.page, err = b.types.sizeof("page"); err != nil || m.end <= m.first {
 		return err
-	}
-	size, err := btf.Sizeof(page)
-	if err != nil || size == 0 {
-		return errors.Join(errors.New("struct page has no size"), err)
-	}
-	if m.page = uint64(size); m.end <= m.first {
-		return nil
 	}
 	for name, answer := range map[string]func(uint64) (uint64, bool){
 		"__kmap_local_page_prot": m.show, "kmap_high": m.show, "page_address": m.show,

@@ -2,18 +2,12 @@ package slowbridge
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
 	"maps"
 	"slices"
 
-	"github.com/cilium/ebpf/btf"
-
 	"github.com/hybridbridge/emu/core/disasm"
-	"github.com/hybridbridge/emu/core/machine"
 	"github.com/hybridbridge/emu/core/policy"
 	"github.com/hybridbridge/emu/cpu"
-	"github.com/hybridbridge/emu/snapshots/linux"
 )
 
 // Layout is what the referee of the disjoint layout found: with the trusted VM's memory above all addresses of the snapshot's, an
@@ -46,12 +40,10 @@ type Disagreement struct {
 
 // referee compares the routes of operands with the owners of their addresses.
 type referee struct {
-	pageOffset, vmemmap uint64
-	descriptor          uint64 // the size of a page descriptor
-	above               uint64
-	layout              Layout
-	sites               map[judged]*verdict
-	context             func() []cpu.Frame
+	*Owners
+	layout  Layout
+	sites   map[judged]*verdict
+	context func() []cpu.Frame
 }
 
 // judged is an instruction with a reason for its route.
@@ -65,42 +57,13 @@ type verdict struct {
 	accessed, caller, count uint64
 }
 
-// sharedMemory is in both machines.
-const sharedMemory = 1 << 20
-
-var errNoReferee = errors.New("a 32-bit trusted VM has its memory where the snapshot has its own, so that addresses tell nothing")
-
-func newReferee(k *linux.Kernel, types *Types, above uint64) (*referee, error) {
-	if !k.Form.Wide() || k.PageOffset == 0 || k.VmemmapBase == 0 {
-		return nil, errNoReferee
-	}
-	page, err := types.structure("page")
-	if err != nil {
-		return nil, err
-	}
-	size, err := btf.Sizeof(page)
-	if err != nil || size == 0 {
-		return nil, fmt.Errorf("the size of struct page: %d: %w", size, err)
-	}
-	return &referee{pageOffset: k.PageOffset, vmemmap: k.VmemmapBase, descriptor: uint64(size), above: above, sites: map[judged]*verdict{}}, nil
-}
-
-// physical returns the physical address that a kernel address is about.
-func (r *referee) physical(la uint64) (pa uint64, ok bool) {
-	if pa = la - r.pageOffset; pa < machine.BeyondBase {
-		return pa, true
-	}
-	pa = (la - r.vmemmap) / r.descriptor << 12
-	return pa, la >= r.vmemmap && pa < machine.BeyondBase
-}
-
 // check is cpu.Redirection's Check.
 func (r *referee) check(site, la uint64, why cpu.Reasons) {
-	pa, ok := r.physical(la)
+	pa, ok := r.Physical(la)
 	if !ok || pa < sharedMemory {
 		return
 	}
-	theirs := pa < r.above
+	theirs := pa < r.Above
 	if theirs {
 		r.layout.Snapshot++
 	} else {
@@ -140,7 +103,7 @@ func (b *Bridge) Layout() *Layout {
 		n := b.machine.CPU().ReadLinear(k.site, code[:])
 		d.Disassembly, _ = disasm.Instruction(code[:n], k.site, disasm.Options{Bits: b.bits(), Syntax: disasm.Intel, Symbols: b.symbols})
 		owner := policy.Local
-		if pa, _ := r.physical(v.accessed); pa < r.above {
+		if r.Snapshot(v.accessed) {
 			owner = policy.Snapshot
 		}
 		d.Owner = owner.String()

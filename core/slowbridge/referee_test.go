@@ -9,7 +9,7 @@ import (
 func TestReferee(t *testing.T) {
 	const direct, pages, above = 0xffff888000000000, 0xffffea0000000000, 64 << 30
 	r := &referee{
-		pageOffset: direct, vmemmap: pages, descriptor: 64, above: above, sites: map[judged]*verdict{},
+		Owners: &Owners{direct, pages, 64, above}, sites: map[judged]*verdict{},
 		context: func() []cpu.Frame { return []cpu.Frame{{Return: 7}, {Return: 8}} },
 	}
 	for _, c := range []struct {

@@ -132,6 +132,25 @@ func find(t btf.Type, name string) (member, bool) {
 	return member{}, false
 }
 
+// sizeof returns the size of a structure in bytes.
+func (t *Types) sizeof(structure string) (uint64, error) {
+	e, err := t.ask("sizeof "+structure, func() (*expression, error) {
+		typ, err := t.structure(structure)
+		if err != nil {
+			return nil, err
+		}
+		n, err := btf.Sizeof(typ)
+		if err != nil || n == 0 {
+			return nil, errors.Join(fmt.Errorf("type %s has no size", structure), err)
+		}
+		return &expression{size: uint64(n)}, nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return e.size, nil
+}
+
 // offset returns the offset of a member of a named structure; path has dots between nested names.
 func (t *Types) offset(structure, path string) (uint64, error) {
 	e, err := t.ask(structure+" "+path, func() (*expression, error) {
