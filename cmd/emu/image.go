@@ -89,6 +89,15 @@ linux-image-RELEASE-dbg, which is fetched (some hundred MB) and not kept, or wha
 	return c
 }
 
+// openImage opens an image of the default store.
+func openImage(name string) (*image.Image, error) {
+	s, err := image.DefaultStore()
+	if err != nil {
+		return nil, err
+	}
+	return s.Open(name)
+}
+
 func newImageListCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{Use: "ls", Short: "List the trusted images", Args: cobra.NoArgs}
@@ -146,11 +155,7 @@ trusted VM itself. The exit code is the command's, 125 if emu could not run it.`
 		if cfg.Accel != nil {
 			cfg.TimerSlack = inspect.TimerSlack
 		}
-		s, err := image.DefaultStore()
-		if err != nil {
-			return err
-		}
-		i, err := s.Open(args[0])
+		i, err := openImage(args[0])
 		if err != nil {
 			return err
 		}
@@ -190,11 +195,7 @@ func newImageInfoCommand() *cobra.Command {
 	c := &cobra.Command{Use: "info NAME", Short: "Say what is in a trusted image", Args: cobra.ExactArgs(1)}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		s, err := image.DefaultStore()
-		if err != nil {
-			return err
-		}
-		i, err := s.Open(args[0])
+		i, err := openImage(args[0])
 		if err != nil {
 			return err
 		}

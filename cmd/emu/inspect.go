@@ -22,7 +22,6 @@ import (
 	"github.com/hybridbridge/emu/core/policy/host"
 	"github.com/hybridbridge/emu/core/session"
 	"github.com/hybridbridge/emu/core/slowbridge"
-	"github.com/hybridbridge/emu/kvmaccel"
 )
 
 // Exit codes of an inspection beside the tool's own, as timeout(1) and env(1) have them.
@@ -53,7 +52,7 @@ func (i *inspectFlags) addCommon(f *pflag.FlagSet) {
 	f.StringVar(&i.trace, "trace", "", "write the tool's system calls and their scopes to this file")
 	f.StringVar(&i.meta, "meta", "", "file of the Meta-Data, or none (default: emu/metadata.db below $XDG_DATA_HOME)")
 	addPluginsFlag(f, &i.plugins)
-	f.Uint64Var(&i.budget, "budget", 0, "instructions that the tool may take (default: the policy's)")
+	f.Uint64Var(&i.budget, "budget", 0, "instructions that the tool may take, or under KVM nanoseconds (default: the policy's, or 10 billion; under KVM 2 minutes)")
 	f.BoolVar(&i.checkLayout, "check-layout", false, "compare what is redirected with whose memory the addresses mean, and list on standard error where they differ")
 	f.BoolVar(&i.console, "console", false, "show the trusted kernel's console on standard error")
 }
@@ -198,18 +197,8 @@ func inspectSnapshot(c *cobra.Command, flags *inspectFlags, log hclog.Logger, ar
 
 // chooseAccel returns KVM's vCPUs if they are wanted and can be had, else nil.
 func chooseAccel(accel string, log hclog.Logger) (machine.Accelerator, error) {
-	switch accel {
-	case "soft":
-		return nil, nil
-	case "kvm", "auto":
-	default:
-		return nil, usageError("--accel %s: it is soft, kvm or auto", accel)
-	}
-	if _, err := kvmaccel.SupportedCPUID(); err != nil {
-		if accel == "auto" {
-			log.Info("SLOW-BRIDGE alone runs the tool", "reason", err)
-			return nil, nil
-		}
+	host, err := chooseKVM(accel, log)
+	if host == nil {
 		return nil, err
 	}
 	return accelerator(log), nil
@@ -255,7 +244,7 @@ func printInspectStats(w io.Writer, form string, s *inspectStats) {
 		for _, c := range slices.Sorted(maps.Keys(f.Sites)) {
 			fmt.Fprintf(w, "%s %d  ", c, f.Sites[c])
 		}
-		fmt.Fprintf(w, "\ntime          %v in emu, %v in FALLBACK, the rest in the guest\n", round(f.Host), round(f.Fallback))
+		fmt.Fprintf(w, "\nspent         %v in emu, %v in FALLBACK, the rest in the guest\n", round(f.Host), round(f.Fallback))
 		return
 	}
 	fmt.Fprintf(w, "redirected    %d accesses, %d pages of the snapshot\n", s.Redirection.Routed, s.PagesRead)

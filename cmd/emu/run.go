@@ -172,22 +172,12 @@ func (o *runOptions) config(log hclog.Logger) (machine.Config, error) {
 
 // accelerate has KVM run the guest if that is wanted. A model of processor that nobody has asked for gives up what KVM lacks.
 func (o *runOptions) accelerate(cfg *machine.Config, log hclog.Logger) error {
-	switch o.accel {
-	case "soft":
-		return nil
-	case "kvm", "auto":
-	default:
-		return usageError("--accel %s: it is soft, kvm or auto", o.accel)
-	}
-	host, err := kvmaccel.SupportedCPUID()
-	switch {
-	case o.accel == "auto" && (o.gdb != "" || o.taint):
+	if o.accel == "auto" && (o.gdb != "" || o.taint) {
 		log.Info("running in the emulator, which --gdb and --taint need")
 		return nil
-	case err != nil && o.accel == "auto":
-		log.Warn("running in the emulator", "reason", err)
-		return nil
-	case err != nil:
+	}
+	host, err := chooseKVM(o.accel, log)
+	if host == nil {
 		return err
 	}
 	if o.load == "" && o.cpu == "" {
@@ -198,6 +188,22 @@ func (o *runOptions) accelerate(cfg *machine.Config, log hclog.Logger) error {
 	}
 	cfg.Accel = accelerator(log)
 	return nil
+}
+
+// chooseKVM returns what CPUID can report under KVM, nil if KVM is not wanted or, with auto, cannot be used.
+func chooseKVM(accel string, log hclog.Logger) ([]vcpu.CPUIDLeaf, error) {
+	if accel == "soft" {
+		return nil, nil
+	}
+	if accel != "kvm" && accel != "auto" {
+		return nil, usageError("--accel %s: it is soft, kvm or auto", accel)
+	}
+	host, err := kvmaccel.SupportedCPUID()
+	if err != nil && accel == "auto" {
+		log.Warn("running in the emulator", "reason", err)
+		return nil, nil
+	}
+	return host, err
 }
 
 // accelerator makes vCPUs of KVM's.

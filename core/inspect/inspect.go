@@ -30,9 +30,12 @@ import (
 	"github.com/hybridbridge/emu/snapshots/linux"
 )
 
-// DefaultBudget is how many instructions a tool may take unless Options or the policy say otherwise: some minutes. Under KVM it is
-// nanoseconds.
-const DefaultBudget = 10_000_000_000
+// DefaultBudget is how many instructions a tool may take unless Options or the policy say otherwise, and defaultTime, under KVM, how many
+// nanoseconds: some minutes.
+const (
+	DefaultBudget = 10_000_000_000
+	defaultTime   = 120_000_000_000
+)
 
 // Policies is who decides: the programs of package core/policy/host.
 type Policies interface {
@@ -278,6 +281,7 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	} else {
 		if cfg.Accel = o.Accel; cfg.Accel != nil {
 			cfg.TimerSlack = TimerSlack
+			cfg.Budget = cmp.Or(o.Budget, r.policy.Budget, defaultTime)
 		}
 		cfg.OnStart = func(int) error { return r.connectFast(ctx) }
 	}
