@@ -1,4 +1,4 @@
 // Package inspect runs an inspection tool against a snapshot: it says which kernel is in the snapshot, finds the trusted
-// image of that kernel, restores it at the snapshot's addresses, and runs the tool in it with SLOW-BRIDGE between the
-// tool's system calls and the snapshot. Start at Run.
+// image of that kernel, restores it at the snapshot's addresses, and runs the tool in it with SLOW-BRIDGE or FAST-BRIDGE between
+// the tool's system calls and the snapshot. fast.go is FALLBACK, which has SLOW-BRIDGE train FAST-BRIDGE. Start at Run.
 package inspect

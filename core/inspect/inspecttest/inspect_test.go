@@ -222,6 +222,7 @@ func hostile(t *testing.T, o inspect.Options) {
 	}
 	commands := []string{"ps aux", "lsmod", "ss -tln", "cat /proc/[0-9]*/maps", "ip addr", "lsof -nP"}
 	// Only what a tool looks at can lead it astray.
+	o.MetaData = &metadata.Store{Path: filepath.Join(t.TempDir(), "metadata.db")}
 	pointers := make([][]int, len(commands))
 	answers := make([]string, len(commands))
 	for i, command := range commands {
@@ -251,31 +252,40 @@ func hostile(t *testing.T, o inspect.Options) {
 			t.Fatal(err)
 		}
 		command := commands[n]
-		start, before := time.Now(), processorTime(t)
-		x, res, err := run(o, command)
-		if err != nil || x.stdout.String() != answers[n] {
-			effective++
-		}
-		var end *session.EndError
-		switch {
-		case err == nil:
-			t.Logf("%d: %s, %s: exit code %d in %v", i, what, command, res.ExitCode, time.Since(start))
-		case errors.As(err, &end):
-			t.Errorf("%d: %s, %s: the trusted VM ended: %v", i, what, command, err)
-		case errors.Is(err, slowbridge.ErrFinding), errors.Is(err, session.ErrBudget), errors.Is(err, linux.ErrNotFound), errors.Is(err, formats.ErrUnknown),
-			errors.As(err, new(*inspect.NoImageError)):
-			t.Logf("%d: %s, %s: %.120s in %v", i, what, command, err.Error(), time.Since(start))
-		default:
-			t.Errorf("%d: %s, %s: an error of no known kind: %v", i, what, command, err)
-		}
-		if d := processorTime(t) - before; d > 5*time.Minute {
-			t.Errorf("%d: %s, %s: took %v of processor time", i, what, command, d)
+		for _, o.Fast = range []inspect.FastMode{inspect.FastOff, inspect.FastEmulated} {
+			answer := attack(t, o, fmt.Sprintf("%d: %s, %s, views %q", i, what, command, o.Fast), command)
+			if answer != answers[n] && o.Fast == inspect.FastOff {
+				effective++
+			}
 		}
 	}
 	t.Logf("%d of %d mutations made a difference", effective, *mutations)
 	if effective < *mutations/4 {
 		t.Error("the mutations are too tame to show anything")
 	}
+}
+
+// attack runs a command on a hostile snapshot and returns its answer, if there is one.
+func attack(t *testing.T, o inspect.Options, what, command string) (answer string) {
+	start, before := time.Now(), processorTime(t)
+	x, res, err := run(o, command)
+	var end *session.EndError
+	switch {
+	case err == nil:
+		t.Logf("%s: exit code %d in %v", what, res.ExitCode, time.Since(start))
+		answer = x.stdout.String()
+	case errors.As(err, &end):
+		t.Errorf("%s: the trusted VM ended: %v", what, err)
+	case errors.Is(err, slowbridge.ErrFinding), errors.Is(err, session.ErrBudget), errors.Is(err, linux.ErrNotFound), errors.Is(err, formats.ErrUnknown),
+		errors.As(err, new(*inspect.NoImageError)):
+		t.Logf("%s: %.120s in %v", what, err.Error(), time.Since(start))
+	default:
+		t.Errorf("%s: an error of no known kind: %v", what, err)
+	}
+	if d := processorTime(t) - before; d > 5*time.Minute {
+		t.Errorf("%s: took %v of processor time", what, d)
+	}
+	return answer
 }
 
 // processorTime is how long this process has run, which a busy machine does not lengthen.
