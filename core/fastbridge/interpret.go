@@ -61,10 +61,18 @@ func (f *frame) makeRoom() error {
 // decide executes an instruction whose machine is up to its context.
 func (f *frame) decide(t *site) error {
 	d, conflict := f.decision(&t.choices)
-	switch {
-	case conflict:
+	if conflict != nil {
+		var marks metadata.Marks
+		for _, c := range conflict {
+			marks |= c.Marks
+		}
+		if theirs := marks == metadata.NeedsSnapshot; theirs || marks == metadata.NeedsLocal {
+			// An address that does not tell was only ever one machine's in this context.
+			return f.interpret(t, [2]bool{theirs, theirs})
+		}
 		return f.byOwner(f.b.format(f.rip))
-	case d == nil:
+	}
+	if d == nil {
 		return f.unknown()
 	}
 	p := &d.Plan
@@ -86,9 +94,9 @@ func (f *frame) decide(t *site) error {
 	return f.interpret(t, other)
 }
 
-// decision is what the return addresses on the stack say; nil if they say nothing. conflict says that the context is known to have
-// been decided in several ways.
-func (f *frame) decision(c *choices) (d *metadata.Decision, conflict bool) {
+// decision is what the return addresses on the stack say; nil if they say nothing. conflict are the known contexts of which this may be
+// any, if they were decided in several ways.
+func (f *frame) decision(c *choices) (d *metadata.Decision, conflict []metadata.Context) {
 	b := f.b
 	top := f.gpr[isa.RSP]&^(b.redirect.StackSize-1) + b.redirect.StackSize
 	seen := map[uint32]metadata.Location{}
@@ -104,15 +112,18 @@ func (f *frame) decision(c *choices) (d *metadata.Decision, conflict bool) {
 	switch found := metadata.Deepest(c.known, uint32(top-f.gpr[isa.RSP]), at); len(found) {
 	case 0:
 	case 1:
-		return &found[0].Decision, false
+		return &found[0].Decision, nil
 	default:
-		return nil, true
+		return nil, found
 	}
 	leaf := c.tree.Leaf(at)
 	if leaf == nil {
-		return nil, false
+		return nil, nil
 	}
-	return leaf.Decision, leaf.Decision == nil
+	if leaf.Decision == nil {
+		return nil, c.known
+	}
+	return leaf.Decision, nil
 }
 
 // special does what RDTSC and accesses to control registers mean in a view.
@@ -150,10 +161,6 @@ func (f *frame) special(t *site) error {
 // without memory operands is neutral, and the address of a variable is never tainted. Anything else is Unknown.
 func (f *frame) unknownCode() error {
 	b := f.b
-	in, _, err := b.code(f.rip)
-	if err != nil {
-		return fmt.Errorf("at %s: %w", b.format(f.rip), err)
-	}
 	if f.rip < b.text.Lo || f.rip >= b.text.Hi {
 		to, err := b.redirect.Branch(f.rip, f.rip)
 		if err != nil {
@@ -163,6 +170,10 @@ func (f *frame) unknownCode() error {
 			f.rip = to
 			return nil
 		}
+	}
+	in, _, err := b.code(f.rip)
+	if err != nil {
+		return fmt.Errorf("at %s: %w", b.format(f.rip), err)
 	}
 	t := &site{address: f.rip, inst: in, known: true}
 	if t.place = f.derive(&in); t.place == nowhere {
