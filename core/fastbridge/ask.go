@@ -79,7 +79,19 @@ func (b *Bridge) asked(cause uint32) {
 	}
 }
 
-func (b *Bridge) format(a uint64) string { return b.slow.Symbols().Format(a) }
+// format names an address, for displaced code the instruction's.
+func (b *Bridge) format(a uint64) string {
+	begin := uint64(0)
+	for at := range b.displaced {
+		if at <= a && at > begin {
+			begin = at
+		}
+	}
+	if begin != 0 && a-begin < stubSize {
+		a = b.displaced[begin]
+	}
+	return b.slow.Symbols().Format(a)
+}
 
 // enter begins a system call.
 func (b *Bridge) enter() {
@@ -97,6 +109,7 @@ func (b *Bridge) enter() {
 	}
 	if err == nil {
 		err = b.overlay(s, b.get(monitor.Frame)&^(b.redirect.StackSize-1))
+		b.mapAliases(s)
 	}
 	if err != nil {
 		b.fail("%w", err)
@@ -142,28 +155,19 @@ func (f *frame) fault(la uint64) error {
 		}
 		return f.unknownCode()
 	}
-	if e := b.tables.entry(f.scope.views[f.view].root, la); e&present != 0 {
+	root := f.scope.views[f.view].root
+	original, alias := b.original(la)
+	if alias && f.view == nonRedirected {
+		la, root = original, f.scope.views[redirected].root
+	}
+	if e := b.tables.entry(root, la); e&present != 0 {
 		return fmt.Errorf("at %s the kernel may not access %#x", b.format(f.rip), la)
 	}
 	_, ok := b.redirect.Translate(la)
-	if f.view == nonRedirected && !b.owners.Snapshot(la) || !ok {
+	if root == f.scope.views[nonRedirected].root && !b.owners.Snapshot(la) || !ok {
 		return fmt.Errorf("at %s the snapshot leads to %#x, where it has no memory", b.format(f.rip), la)
 	}
-	b.stats.Faults++
-	// What lies beside it is wanted next, as far as it is there.
-	for page := la &^ 0xffff; page <= la|0xffff && page >= la&^0xffff; page += 4096 {
-		if page != la&^0xfff && (!b.owners.Snapshot(page) || b.tables.entry(f.scope.views[f.view].root, page)&present != 0) {
-			continue
-		}
-		pa, ok := b.redirect.Translate(page)
-		if !ok {
-			continue
-		}
-		if err := b.tables.put(f.scope.views[f.view].root, page, (pa-slowbridge.Base+SnapshotBase)&^0xfff|dataFlags, false); err != nil {
-			return err
-		}
-	}
-	return nil
+	return b.mapSnapshot(f.scope, root, la)
 }
 
 // breakpoint deals with int3 at a site.
@@ -184,9 +188,15 @@ func (f *frame) breakpoint() error {
 		return f.special(t)
 	case t.place == nowhere:
 		if _, ok := s.cpu.Immediates[f.rip]; ok {
+			if err := b.refine(s, t); err != nil {
+				return err
+			}
 			return f.interpret(t, [2]bool{})
 		}
 		return f.decide(t)
+	}
+	if t.place == otherView && f.view == nonRedirected && !b.cfg.ExitSwitching && b.alias(f.operands(&t.inst)[0]) {
+		return nil // displaced code has asked, and now goes there
 	}
 	view := f.view
 	switch t.place {

@@ -34,6 +34,7 @@ type scope struct {
 	data  []byte
 	views [2]view // non-redirected, redirected
 	sites map[uint64]*site
+	roots pages // ranges of cpu.Roots, for the monitor
 	// table is the monitor's, of addresses; entries is how many it has.
 	table   pages
 	entries int
@@ -71,6 +72,9 @@ func (b *Bridge) makeBases() error {
 		page[i] = int3
 	}
 	b.poison = pa
+	if err := b.makeCopy(b.last); err != nil {
+		return err
+	}
 	if b.baseN, err = ts.table(b.levels, nil); err != nil {
 		return err
 	}
@@ -165,7 +169,10 @@ func (b *Bridge) build(s *scope) error {
 		}
 		s.addr, s.data = windowBase+pa-viewsBase, page
 	}
-	var err error
+	err := b.listRoots(s)
+	if err != nil {
+		return err
+	}
 	sites := b.set.Sites(s.id)
 	s.sites = make(map[uint64]*site, len(sites))
 	s.taken, s.found = map[uint64]*choices{}, map[policy.Category]uint64{}
@@ -177,9 +184,15 @@ func (b *Bridge) build(s *scope) error {
 		if !ok || m.Bits == 32 {
 			continue
 		}
+		if err := b.exposeCopy(a, m); err != nil {
+			return err
+		}
+		if !scoped(m) && !hooked(m) {
+			continue
+		}
 		in, _, err := b.code(a)
 		if err != nil {
-			return fmt.Errorf("fastbridge: the instruction at %s: %w", b.slow.Symbols().Format(a), err)
+			return fmt.Errorf("fastbridge: the instruction at %s: %w", b.format(a), err)
 		}
 		if int(in.Len) != len(m.Bytes) {
 			continue // of another version of the code, which the kernel has patched
@@ -187,10 +200,11 @@ func (b *Bridge) build(s *scope) error {
 		if c := hookChoices(m); c != nil {
 			s.taken[a] = c
 		}
-		t := &site{address: a, inst: in}
-		if t.decide(m); !t.known {
+		if !scoped(m) {
 			continue
 		}
+		t := &site{address: a, inst: in}
+		t.decide(m)
 		known = append(known, t)
 		s.found[m.Category]++
 		if t.place != anywhere {
@@ -224,8 +238,9 @@ func (b *Bridge) build(s *scope) error {
 		}
 	}
 	for a := range b.hooks {
-		b.enterSite(s, a, 0, 0)
+		b.enterSite(s, a, 0, 0, 0)
 	}
+	b.mapAliases(s)
 	for stack := range s.stacks {
 		if _, _, ok := b.mem.walk(b.clean, b.levels, stack); !ok { // of a process that has ended
 			delete(s.stacks, stack)
@@ -235,6 +250,24 @@ func (b *Bridge) build(s *scope) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// listRoots tells the monitor which variables are the snapshot's.
+func (b *Bridge) listRoots(s *scope) error {
+	if s.roots.mem == nil && len(s.cpu.Roots) > 0 {
+		var err error
+		if s.roots.pa, s.roots.mem, err = b.window.take(uint64(16*len(s.cpu.Roots)+4095) / 4096); err != nil {
+			return err
+		}
+		for i, r := range s.cpu.Roots {
+			binary.LittleEndian.PutUint64(s.roots.mem[16*i:], r.Lo)
+			binary.LittleEndian.PutUint64(s.roots.mem[16*i+8:], r.Hi)
+		}
+	}
+	begin := windowBase + s.roots.pa - viewsBase
+	binary.LittleEndian.PutUint64(s.data[monitor.ScopeRoots:], begin)
+	binary.LittleEndian.PutUint64(s.data[monitor.ScopeRootsEnd:], begin+16*uint64(len(s.cpu.Roots)))
 	return nil
 }
 
@@ -259,9 +292,18 @@ func (b *Bridge) admit(s *scope, t *site) error {
 	}
 	switch t.place {
 	case otherView:
-		b.enterSite(s, t.address, monitor.ActionSwitch, 0)
+		action, at, err := byte(monitor.ActionSwitch), uint64(0), error(nil)
+		if !b.cfg.ExitSwitching {
+			if at, err = b.displace(s, t, 0); err != nil {
+				return err
+			}
+		}
+		if at != 0 {
+			action = monitor.ActionDisplace
+		}
+		b.enterSite(s, t.address, action, 0, uint32(at))
 	case localView:
-		b.enterSite(s, t.address, 0, monitor.ActionSwitch)
+		b.enterSite(s, t.address, 0, monitor.ActionSwitch, 0)
 	case nowhere:
 		return nil
 	}
@@ -329,16 +371,22 @@ func (b *Bridge) codePage(s *scope, v int, la uint64) (*codePage, error) {
 			}
 		}
 	}
+	p, err := b.poisoned()
+	if err != nil {
+		return nil, err
+	}
+	view.pages[la] = p
+	return p, b.tables.put(view.root, la, p.pa|codeFlags, true)
+}
+
+// poisoned returns a page of int3.
+func (b *Bridge) poisoned() (*codePage, error) {
 	pa, code, err := b.tables.pool.take(1)
 	if err != nil {
 		return nil, err
 	}
-	for i := range code {
-		code[i] = int3
-	}
-	p := &codePage{pa, code}
-	view.pages[la] = p
-	return p, b.tables.put(view.root, la, pa|codeFlags, true)
+	copy(code, b.tables.pool.mem[b.poison-b.tables.pool.base:][:4096])
+	return &codePage{pa, code}, nil
 }
 
 // closeModule makes the trusted modules near la in the non-redirected view data: their code runs where it is known only.
@@ -357,7 +405,7 @@ func (b *Bridge) closeModule(s *scope, la uint64) error {
 
 // enterSite enters an address into the scope's table, as long as that has room for the monitor to find an end: it asks about what is
 // not there.
-func (b *Bridge) enterSite(s *scope, a uint64, actionN, actionR byte) {
+func (b *Bridge) enterSite(s *scope, a uint64, actionN, actionR byte, value uint32) {
 	mask := uint64(len(s.table.mem)) - 1
 	i := a * monitor.SiteSize & mask
 	for at := binary.LittleEndian.Uint64(s.table.mem[i:]); at != a; at = binary.LittleEndian.Uint64(s.table.mem[i:]) {
@@ -370,6 +418,7 @@ func (b *Bridge) enterSite(s *scope, a uint64, actionN, actionR byte) {
 		i = (i + monitor.SiteSize) & mask
 	}
 	e := s.table.mem[i : i+monitor.SiteSize]
+	binary.LittleEndian.PutUint32(e[monitor.SiteValue:], value)
 	if h, ok := b.hooks[a]; ok {
 		actionN = b.hookSite(s, a, h, e)
 		actionR = actionN
@@ -419,7 +468,7 @@ func (b *Bridge) refresh(s *scope, clean uint64) error {
 		if i < 256 {
 			n.set(i, e)
 			s.views[redirected].root.set(i, e)
-		} else if n.child[i] == nil {
+		} else if _, alias := b.aliases.from[i]; n.child[i] == nil && !alias {
 			n.set(i, e)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 	"time"
 
 	"github.com/hybridbridge/emu/core/fastbridge/monitor"
@@ -62,8 +63,10 @@ type Stats struct {
 	Syscalls    uint64 `json:"syscalls"`     // that asked for their scope
 	Scopes      uint64 `json:"scopes"`       // entered
 	Switches    uint64 `json:"switches"`     // of views
+	Displaced   uint64 `json:"displaced"`    // instructions executed on aliases instead
 	SwitchExits uint64 `json:"switch_exits"` // those of them for which the guest was left
 	Subtrees    uint64 `json:"subtrees"`     // local functions called
+	Clean       uint64 `json:"clean"`        // the times that one went on in the kernel's own address space
 	Interrupts  uint64 `json:"interrupts"`   // within scopes
 	Faults      uint64 `json:"faults"`       // pages of the snapshot that were mapped
 	Hooks       uint64 `json:"hooks"`        // locks and elisions looked at
@@ -95,9 +98,18 @@ type Bridge struct {
 	clean   uint64 // a root with the kernel's address space, for looking
 	perCPU  uint64
 	owners  *slowbridge.Owners
+	last    *table // the page directory of the last GiB, which all address spaces share
 	baseN   *table
 	baseR   *table
 	poison  uint64 // a page of int3
+	aliases aliases
+	copy    textCopy
+	// Where the monitor sees displaced code, with its sites by address, lists of contexts, and substitutes by where the snapshot's memory has them.
+	stubs, lists         []byte
+	stubsAt, listsAt     uint64
+	stubsUsed, listsUsed int
+	displaced            map[uint64]uint64
+	substitutes          map[uint64]uint64
 	text    cpu.Range
 	modules map[uint64]bool // pages of modules with sites
 
@@ -130,7 +142,8 @@ func AddMemory(m *machine.Machine, end uint64) (views, snapshot []byte, err erro
 func New(cfg Config, views []byte) (*Bridge, error) {
 	b := &Bridge{
 		cfg: cfg, vm: cfg.Machine, set: cfg.Known, scopes: map[metadata.ScopeID]*scope{}, byEntry: map[uint64]*scope{},
-		elided: map[[2]uint64]bool{}, modules: map[uint64]bool{},
+		elided: map[[2]uint64]bool{}, modules: map[uint64]bool{}, displaced: map[uint64]uint64{}, substitutes: map[uint64]uint64{},
+		aliases: aliases{map[int]int{}, map[int]int{}},
 	}
 	if b.set == nil {
 		b.set = new(metadata.Set)
@@ -187,6 +200,8 @@ func (b *Bridge) Stats() Stats {
 	s := b.stats
 	s.Switches += b.get(monitor.Switches)
 	s.Subtrees += b.get(monitor.Subtrees)
+	s.Displaced += b.get(monitor.Displaced)
+	s.Clean += b.get(monitor.Clean)
 	s.Interrupts += b.get(monitor.Interrupts)
 	s.Hooks += b.get(monitor.Hooks)
 	s.Sites = map[string]uint64{}
@@ -292,6 +307,7 @@ func (b *Bridge) install() error {
 		}
 		t.set(index(la, 2), viewsBase+i<<21|present|writable|accessed|dirty|large)
 	}
+	b.last = &t
 	for off, name := range map[int]string{
 		monitor.DoSyscall: "do_syscall_64", monitor.GetUser: "__get_user_nocheck_1", monitor.PutUser: "__put_user_nocheck_1",
 	} {
@@ -308,6 +324,7 @@ func (b *Bridge) install() error {
 	b.put(monitor.Vmemmap, b.cfg.Kernel.VmemmapBase)
 	b.put(monitor.VmemmapLimit, b.owners.Descriptors(machine.BeyondBase))
 	b.put(monitor.VmemmapBoundary, b.owners.Descriptors(b.owners.Above))
+	b.put(monitor.SlotShift, uint64(bits.TrailingZeros64(size(b.levels))))
 	if b.cfg.ExitSwitching {
 		b.put(monitor.ExitAlways, 1)
 	}

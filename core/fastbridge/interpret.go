@@ -60,6 +60,14 @@ func (f *frame) makeRoom() error {
 
 // decide executes an instruction whose machine is up to its context.
 func (f *frame) decide(t *site) error {
+	if f.view == nonRedirected {
+		for _, la := range f.operands(&t.inst) {
+			f.b.alias(la)
+		}
+		if err := f.b.refine(f.scope, t); err != nil {
+			return err
+		}
+	}
 	d, conflict := f.decision(&t.choices)
 	if conflict != nil {
 		var marks metadata.Marks
@@ -175,7 +183,7 @@ func (f *frame) unknownCode() error {
 	if err != nil {
 		return fmt.Errorf("at %s: %w", b.format(f.rip), err)
 	}
-	t := &site{address: f.rip, inst: in, known: true}
+	t := &site{address: f.rip, inst: in}
 	if t.place = f.derive(&in); t.place == nowhere {
 		return f.unknown()
 	}
@@ -362,6 +370,11 @@ func hookChoices(m *metadata.Site) *choices {
 	}
 	c := newChoices(contexts, contexts)
 	return &c
+}
+
+// hooked reports whether a function with a hook begins at a site.
+func hooked(m *metadata.Site) bool {
+	return slices.ContainsFunc(m.Contexts, func(c metadata.Context) bool { return c.Marks&(metadata.HookTaken|metadata.HookPassed) != 0 })
 }
 
 // hookTaken says whether the hook of the function at RIP does something in this context.

@@ -1,6 +1,8 @@
 package fastbridge
 
 import (
+	"slices"
+
 	"github.com/hybridbridge/emu/core/metadata"
 	"github.com/hybridbridge/emu/core/policy"
 	"github.com/hybridbridge/emu/cpu/isa"
@@ -21,21 +23,12 @@ type site struct {
 	address uint64
 	inst    isa.Inst
 	place   place
-	// known is false for an instruction that was seen in subtrees only.
-	known   bool
 	choices choices // of sites that are nowhere
+	refined bool    // they are the monitor's too
 }
 
 // decide makes a site of Meta-Data's. Its instruction has been decoded.
 func (s *site) decide(m *metadata.Site) {
-	s.known = len(m.Operands) == 0
-	for _, o := range m.Operands {
-		for _, reason := range o.Seen.All() {
-			if reason != policy.BySubtree {
-				s.known = true
-			}
-		}
-	}
 	switch n, r := m.Traps(); {
 	case n && r:
 		s.choices = newChoices(m.Contexts, needing(m.Contexts))
@@ -46,6 +39,22 @@ func (s *site) decide(m *metadata.Site) {
 	default:
 		s.place = anywhere
 	}
+}
+
+// scoped reports whether an instruction was seen outside local functions, and local whether it was seen in one. Of those without
+// memory operands nobody knows: they are the same everywhere.
+func scoped(m *metadata.Site) bool { return seen(m, func(r policy.Reason) bool { return r != policy.BySubtree }) }
+func local(m *metadata.Site) bool  { return seen(m, func(r policy.Reason) bool { return r == policy.BySubtree }) }
+
+func seen(m *metadata.Site, match func(policy.Reason) bool) bool {
+	return len(m.Operands) == 0 || slices.ContainsFunc(m.Operands, func(o metadata.Operand) bool {
+		for _, r := range o.Seen.All() {
+			if match(r) {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // choices decide by execution context. One that is known is found by its return addresses; the tree is for others, which it cannot

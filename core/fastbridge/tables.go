@@ -46,6 +46,23 @@ func (mem physical) walk(root uint64, levels int, la uint64) (pa, leaf uint64, o
 	return 0, 0, false
 }
 
+// directory returns the entry for la in the table of level 2: of a page table or of a large page.
+func (mem physical) directory(root uint64, levels int, la uint64) (entry uint64, ok bool) {
+	at := root & addresses
+	for l := levels; l >= 2; l-- {
+		page := mem(at)
+		if page == nil {
+			return 0, false
+		}
+		entry = binary.LittleEndian.Uint64(page[8*index(la, l):])
+		if entry&present == 0 || l > 2 && entry&large != 0 {
+			return 0, false
+		}
+		at = entry & addresses
+	}
+	return entry, true
+}
+
 // index is which entry of a table of a level, 1 for the page table, is for la.
 func index(la uint64, level int) int { return int(la>>(12+9*(level-1))) & 511 }
 

@@ -4,6 +4,10 @@
 ; do_syscall_64. Within a scope one of two roots of page tables is in force, the views, and the view's IDT; what must run in the
 ; kernel's own address space (the clean root) is called from here and returns here, so that all state is on the kernel stack and
 ; any number of processes can be in scopes.
+;
+; Most of a scope runs in the non-redirected view. It has the parts of the snapshot's address space that do not tell their machine at
+; other addresses, the aliases: an instruction that means one of them is executed out of its place, displaced, on the alias. Local
+; functions run there too, in a copy of the kernel's text in which nothing is patched.
 
 BITS 64
 DEFAULT REL
@@ -29,6 +33,8 @@ DEFAULT REL
 %define MASK 24				; size of the table in bytes less 1
 %define PGD_N 32			; addresses of the roots
 %define PGD_R 40
+%define ROOTS 48			; ranges of addresses that are the snapshot's: where they begin and end, 16 bytes each
+%define ROOTS_END 56
 
 ; struct site
 %define SITE_ACTION 8			; a byte for each view
@@ -38,11 +44,16 @@ DEFAULT REL
 %define SKIP_SECOND 16			; the second argument counts
 %define SKIP_OTHERS 32			; pointers to variables are the trusted VM's
 %define SITE_SIZES 11			; of a lock: its bytes, 4 or 8
-%define SITE_VALUE 12			; what an elided function returns, or where in the object the lock is
+%define SITE_VALUE 12			; what an elided function returns, where in the object the lock is, or where displaced code is
 %define ACTION_SWITCH 1
 %define ACTION_LOCAL 2
 %define ACTION_ELIDE 3
 %define ACTION_LOCK 4
+%define ACTION_DISPLACE 5
+
+; Whose an operand is, in a list of contexts.
+%define LOCAL 1
+%define SNAPSHOT 2
 
 	ORG BASE
 	jmp near enter			; the entry points have fixed places
@@ -52,6 +63,12 @@ DEFAULT REL
 	jmp near page_fault
 	align 8
 	jmp near resume
+	align 8
+	jmp near locate
+	align 8
+	jmp near locate_cpu
+	align 8
+	jmp near asked
 	align 8
 
 ; Exceptions and interrupts: entries of 16 bytes.
@@ -118,10 +135,18 @@ vectors:
 %define F_RIP 136
 %define F_FLAGS 152
 
-; stack sets a register to the lowest address of the kernel stack.
+; stack sets a register to the lowest address of the process's kernel stack, which is in use.
 %macro stack 1
 	mov %1, rsp
 	and %1, -0x4000
+%endmacro
+; in_view goes back to where the two registers of breakpoint's say, in the view that is in force.
+%macro in_view 0
+	pop rbx
+	pop rdx
+	pop rcx
+	pop rax
+	iretq
 %endmacro
 
 ; enter takes the place of do_syscall_64(regs rdi, number rsi). Interrupts are off.
@@ -146,6 +171,7 @@ enter:
 	stack rcx
 	mov [rcx+S_SCOPE], rax
 	mov [current], rax
+	mov [current_stack], rcx
 	mov qword [rcx+S_DEPTH], 0
 	mov rdx, cr3
 	mov [rcx+S_CLEAN], rdx
@@ -174,6 +200,7 @@ finish:
 to_view:
 	cld
 	stack rdx
+	mov [current_stack], rdx
 	mov rax, cr3
 	mov [rdx+S_CLEAN], rax
 	and rax, [address_mask]
@@ -194,29 +221,33 @@ to_view:
 	mov cr3, rbp
 	ret
 
-; resume is what a function returns to that was called into the clean root.
+; resume is what a function returns to that was called by a hook: in the view still, or in the clean root.
 resume:
 	push rax			; becomes the return address
 	pushfq
 	push rax
 	push rcx
 	push rdx
-	push rsi
-	push rdi
-	push rbp
 	cli
 	stack rcx
 	mov rdx, [rcx+S_DEPTH]
 	dec rdx
 	mov [rcx+S_DEPTH], rdx
 	mov rax, [rcx+S_RETURNS+rdx*8]
-	mov [rsp+56], rax
+	mov [rsp+32], rax
+	mov rdx, [rcx+S_SCOPE]
+	mov rax, cr3
+	cmp rax, [rdx+ROOT_N]
+	je .here
+	push rsi
+	push rdi
+	push rbp
 	xor ebp, ebp
 	call to_view
 	pop rbp
 	pop rdi
 	pop rsi
-	pop rdx
+.here:	pop rdx
 	pop rcx
 	pop rax
 	popfq
@@ -228,10 +259,13 @@ breakpoint:
 	push rcx
 	push rdx
 	push rbx
-	cmp byte [exit_always], 0
-	jne .leave
 	mov rax, [rsp+32]
 	dec rax
+	mov rcx, [current_stack]
+	cmp qword [rcx+S_DEPTH], 0
+	jne .local_code
+	cmp byte [exit_always], 0
+	jne .leave
 	mov rdx, [current]
 	mov rbx, [rdx+TABLE]
 	mov rcx, rax
@@ -250,24 +284,30 @@ breakpoint:
 	je .view
 	inc rbx
 	mov rcx, [rdx+ROOT_N]
-.view:	cmp byte [rbx], ACTION_SWITCH
-	jne .local
-	inc qword [switches]
-	mov [rsp+32], rax
-	mov cr3, rcx
+.view:	cmp byte [rbx], ACTION_DISPLACE
+	jne .switch
+	inc qword [displaced]
+	and rbx, -SITE_SIZE		; the table is aligned
+	movsxd rax, dword [rbx+SITE_VALUE]
+	mov [target], rax
 	pop rbx
 	pop rdx
 	pop rcx
 	pop rax
-	iretq
+	jmp [target]
+.switch:
+	cmp byte [rbx], ACTION_SWITCH
+	jne .local
+	inc qword [switches]
+	mov [rsp+32], rax
+	mov cr3, rcx
+	in_view
+; A local function: in the non-redirected view it is called in the copy, as far as that has it.
 .local:	cmp byte [rbx], ACTION_LOCAL
 	jne .hook
 	mov rbx, [rsp+32+24]		; the interrupted stack pointer
-	mov rcx, rbx
-	and rcx, -0x4000
+	mov rcx, [current_stack]
 	mov rdx, [rcx+S_DEPTH]
-	cmp rdx, MAX_RETURNS
-	jae .leave
 	inc qword [subtrees]
 	mov [rsp+32], rax
 	mov rax, [rbx]
@@ -275,14 +315,36 @@ breakpoint:
 	inc qword [rcx+S_DEPTH]
 	lea rax, [resume]
 	mov [rbx], rax
+	mov rdx, [current]
+	mov rax, cr3
+	cmp rax, [rdx+ROOT_N]
+	mov rax, [rsp+32]
+	jne .clean
+; Code of a local function: rax is where it is to go on.
+.local_code:
+	mov rdx, rax
+	sub rdx, [copy]
+	cmp rdx, [text_size]
+	jae .original
+	sub rax, [copy_delta]		; something in the copy that must run in the clean root
+	jmp .clean
+.original:
+	mov rdx, rax
+	sub rdx, [text]
+	cmp rdx, [text_size]
+	jae .clean
+	add rdx, [copy]
+	cmp byte [rdx], 0xcc
+	je .clean
+	mov [rsp+32], rdx
+	in_view
+.clean:	inc qword [clean]
+	mov [rsp+32], rax
+	mov rcx, [current_stack]
 	lidt [clean_idt]
 	mov rax, [rcx+S_CLEAN]
 	mov cr3, rax
-	pop rbx
-	pop rdx
-	pop rcx
-	pop rax
-	iretq
+	in_view
 ; A function with a hook: its first argument is a pointer into the snapshot, or not, or the host must say so.
 .hook:	cmp byte [rbx], ACTION_ELIDE
 	je .owner
@@ -315,11 +377,7 @@ breakpoint:
 	inc qword [hooks]
 	add rax, rdx
 	mov [rsp+32], rax
-	pop rbx
-	pop rdx
-	pop rcx
-	pop rax
-	iretq
+	in_view
 .others:
 	test byte [rcx+SITE_SKIP], SKIP_OTHERS
 	jnz .pass
@@ -343,11 +401,7 @@ breakpoint:
 	mov rax, [rbx]
 	mov [rsp+32], rax
 	add qword [rsp+32+24], 8
-	pop rbx
-	pop rdx
-	pop rcx
-	pop rax
-	iretq
+	in_view
 .leave:	pop rbx
 	pop rdx
 	pop rcx
@@ -357,6 +411,9 @@ breakpoint:
 ; leave_guest asks the host: the vector and the error code are on the stack.
 leave_guest:
 	save
+	mov rcx, [current_stack]
+	cmp qword [rcx+S_DEPTH], 0
+	jne local_event
 .ask:	mov [frame], rsp
 	mov rax, cr3
 	mov [root], rax
@@ -375,10 +432,51 @@ leave_guest:
 	add rsp, 16
 	iretq
 
+; asked is where displaced code goes whose operand the host must look at: as if int3 had come here.
+asked:	push 0
+	push 3
+	save
+	jmp leave_guest.ask
+
+; local_event is an exception or an interrupt in a local function, after save: the kernel handles it in the clean root, where the function
+; then goes on.
+local_event:
+	inc qword [clean]
+	mov rax, [rsp+F_RIP]
+	mov rdx, rax
+	sub rdx, [copy]
+	cmp rdx, [text_size]
+	jae .original
+	sub rax, [copy_delta]
+	mov [rsp+F_RIP], rax
+.original:
+	mov rcx, [current_stack]
+	lidt [clean_idt]
+	mov rax, [rcx+S_CLEAN]
+	mov cr3, rax
+	mov ecx, [rsp+F_VECTOR]
+	lea rdx, [handlers]
+	mov rdx, [rdx+rcx*8]
+	mov [target], rdx
+	cmp ecx, 32
+	jae .plain
+	mov eax, 0x60227d00		; the exceptions with an error code
+	bt eax, ecx
+	jnc .plain
+	restore
+	add rsp, 8
+	jmp [target]
+.plain:	restore
+	add rsp, 16
+	jmp [target]
+
 ; page_fault is #PF: the error code is on the stack. A user page is faulted in by the kernel's own __get_user and __put_user.
 page_fault:
 	push 14
 	save
+	mov rcx, [current_stack]
+	cmp qword [rcx+S_DEPTH], 0
+	jne local_event
 	mov rbx, cr2
 	test rbx, rbx
 	js leave_guest.ask
@@ -420,6 +518,9 @@ page_fault:
 ; interrupt lets the kernel handle an interrupt in the clean root, as if it had come at .back.
 interrupt:
 	save
+	mov rcx, [current_stack]
+	cmp qword [rcx+S_DEPTH], 0
+	jne local_event
 	mov rbx, rsp
 	mov rbp, cr3
 	stack rcx
@@ -446,6 +547,139 @@ interrupt:
 	restore
 	add rsp, 16
 	iretq
+
+; locate says where the operand of displaced code is. On the stack are, from the return address on, a list of contexts or 0, the operand's
+; address, which it changes, a register, and what int3 has pushed. The carry flag is set if only the host can say it.
+%define L_CONTEXTS 56
+%define L_ADDRESS 64
+%define L_RSP 104
+%macro locate_begin 0
+	push rax
+	push rcx
+	push rdx
+	push rsi
+	push rdi
+	push rbx
+	mov rax, [rsp+L_ADDRESS]
+	mov rsi, [rsp+L_CONTEXTS]
+%endmacro
+locate:
+	locate_begin
+	call tells
+	jc locate_end
+	test rsi, rsi
+	jz there
+	call contexts
+	cmp ebx, SNAPSHOT
+	je there
+	cmp ebx, LOCAL
+	jne cannot_say
+	mov rdx, [current]
+	mov rsi, [rdx+ROOTS]
+	mov rdx, [rdx+ROOTS_END]
+.root:	cmp rsi, rdx
+	jae locate_end
+	cmp rax, [rsi]
+	jb .next
+	cmp rax, [rsi+8]
+	jb there
+.next:	add rsi, 16
+	jmp .root
+there:	mov rdx, rax
+	mov cl, [slot_shift]
+	shr rdx, cl
+	and edx, 511
+	lea rcx, [aliases]
+	mov rdx, [rcx+rdx*8]
+	test rdx, rdx
+	jz cannot_say
+	add [rsp+L_ADDRESS], rdx
+locate_end:
+	clc
+locate_return:
+	pop rbx
+	pop rdi
+	pop rsi
+	pop rdx
+	pop rcx
+	pop rax
+	ret
+cannot_say:
+	stc
+	jmp locate_return
+
+; locate_cpu is locate for a per-CPU variable: the address is that in the snapshot, and becomes 0 if the variable is the trusted VM's.
+locate_cpu:
+	locate_begin
+	test rsi, rsi
+	jz .snapshot
+	call contexts
+	cmp ebx, SNAPSHOT
+	je .snapshot
+	cmp ebx, LOCAL
+	jne cannot_say
+	mov qword [rsp+L_ADDRESS], 0
+	jmp locate_end
+.snapshot:
+	call tells
+	jc locate_end
+	jmp there
+
+; tells sets the carry flag if address rax tells whose it is, or is on the stack. It changes rcx.
+tells:	test rax, rax
+	jns .yes
+	mov rcx, rax
+	sub rcx, [page_offset]
+	cmp rcx, [direct_limit]
+	jb .done
+	mov rcx, rax
+	sub rcx, [vmemmap]
+	cmp rcx, [vmemmap_limit]
+	jb .done
+	mov rcx, rax
+	xor rcx, [rsp+L_RSP+8]
+	cmp rcx, 0x4000
+.done:	ret
+.yes:	stc
+	ret
+
+; contexts looks for the return addresses of a list on the stack; rsi is the list, ebx becomes what it says, 0 if nothing. An entry has the
+; number of return addresses and what they say, 2 bytes each, and 4 bytes of nothing; then each one's depth and its low half. It changes
+; rcx, rdx, rsi and rdi.
+contexts:
+	push r8
+	push r9
+	mov rcx, [rsp+L_RSP+24]
+	mov rdi, rcx
+	and rdi, -0x4000
+	add rdi, 0x4000			; where the stack begins
+	sub rcx, rdi
+	neg rcx				; how deep it is
+.entry:	movzx edx, word [rsi]
+	movzx ebx, word [rsi+2]
+	add rsi, 8
+	cmp edx, 0xffff
+	je .none
+	test edx, edx
+	jz .found
+	cmp [rsi], ecx
+	ja .skip
+.frame:	mov r8d, [rsi]
+	neg r8
+	mov r8, [rdi+r8]
+	movsxd r9, dword [rsi+4]
+	cmp r8, r9
+	jne .skip
+	add rsi, 8
+	dec edx
+	jnz .frame
+.found:	pop r9
+	pop r8
+	ret
+.skip:	lea rsi, [rsi+rdx*8]
+	jmp .entry
+.none:	xor ebx, ebx
+	jmp .found
 
 	times 0x3000-($-$$) db 0
 ; Data: struct data in monitor.go.
@@ -481,5 +715,15 @@ boundary:	dq 0
 vmemmap:	dq 0
 vmemmap_limit:	dq 0
 vmemmap_boundary: dq 0
+current_stack:	dq 0
+target:		dq 0
+text:		dq 0
+text_size:	dq 0
+copy:		dq 0
+copy_delta:	dq 0
+slot_shift:	dq 0
+displaced:	dq 0
+clean:		dq 0
+aliases:	times 512 dq 0
 calls:		times 128 db 0
 handlers:	times 256 dq 0

@@ -21,6 +21,9 @@ const (
 	Breakpoint = 0x08
 	PageFault  = 0x10
 	Resume     = 0x18
+	Locate     = 0x20
+	LocateCPU  = 0x28
+	Asked      = 0x30
 	Vectors    = 0x40 // 16 bytes each
 )
 
@@ -64,9 +67,24 @@ const (
 	Vmemmap
 	VmemmapLimit
 	VmemmapBoundary
-	Calls // a bit for each system call that is to ask: 128 bytes
+	CurrentStack // the lowest address of the kernel stack on which a scope runs
+	_
+	Text // the kernel's text, its size, its copy, and how far away that is
+	TextSize
+	Copy
+	CopyDelta
+	SlotShift // of an address, to its number among Aliases
+	Displaced // counters
+	Clean
+	Aliases // by entry of the root of the page tables: how far away its alias is, 0 if there is none; 512 of 8 bytes
+)
 
-	Handlers = Calls + 128 // of the interrupts, 8 bytes each
+// More data, whose sizes are other ones.
+const (
+	Calls    = Aliases + 512*8 // a bit for each system call that is to ask: 128 bytes
+	Handlers = Calls + 128      // of the interrupts, 8 bytes each
+	// Substitutes are words of 8 bytes, up to the end of the monitor's 2 MiB.
+	Substitutes = Handlers + 256*8
 )
 
 // Offsets in a saved frame: the general registers in the order of saving, then vector, error code and what the CPU pushed.
@@ -100,6 +118,8 @@ const (
 	ScopeMask
 	ScopePGDN
 	ScopePGDR
+	ScopeRoots // the variables that are the snapshot's: where the list of ranges begins and ends
+	ScopeRootsEnd
 	ScopeSize
 )
 
@@ -109,7 +129,7 @@ const (
 	SiteAction = 8
 	SiteSkip   = 10 // of functions with a hook that lets them run: how long their first instruction is, which does nothing; and flags
 	SiteBytes  = 11 // of the lock
-	SiteValue  = 12 // 4 bytes: the result of an elided call, or where the lock is in its object
+	SiteValue  = 12 // 4 bytes: the result of an elided call, where the lock is in its object, or where displaced code is
 )
 
 // Flags of SiteSkip.
@@ -118,10 +138,21 @@ const (
 	SkipOthers = 32 // an argument that points to a variable is the trusted VM's
 )
 
+// A list of contexts: entries of the number of return addresses and of what they say, 2 bytes each, 4 bytes of nothing, and for each
+// return address its depth (see metadata.Frame) and its lower half. ContextsEnd takes the place of a number.
+const (
+	ContextHead     = 8
+	ContextFrame    = 8
+	ContextLocal    = 1 // the operand is the trusted VM's, unless its address is a root
+	ContextSnapshot = 2
+	ContextsEnd     = 0xffff
+)
+
 // Actions. Anything else asks the host.
 const (
-	ActionSwitch = 1 // the other view
-	ActionLocal  = 2 // the function runs in the kernel's own address space
-	ActionElide  = 3 // the function returns, if its first argument is the snapshot's
-	ActionLock   = 4 // the lock, if it is the snapshot's, is set free
+	ActionSwitch   = 1 // the other view
+	ActionLocal    = 2 // the function runs as it would outside scopes
+	ActionElide    = 3 // the function returns, if its first argument is the snapshot's
+	ActionLock     = 4 // the lock, if it is the snapshot's, is set free
+	ActionDisplace = 5 // the code whose address the site has in SiteValue, sign-extended, executes the instruction
 )

@@ -13,7 +13,7 @@ func TestLayout(t *testing.T) {
 	if len(Image) != Handlers+256*8 {
 		t.Errorf("the data end at %#x, not at %#x", len(Image), Handlers+256*8)
 	}
-	for _, off := range []int{Enter, Breakpoint, PageFault, Resume} {
+	for _, off := range []int{Enter, Breakpoint, PageFault, Resume, Locate, LocateCPU, Asked} {
 		if Image[off] != 0xe9 { // JMP rel32
 			t.Errorf("no entry point at %#x", off)
 		}

@@ -1,0 +1,295 @@
+package fastbridge
+
+import (
+	"cmp"
+	"encoding/binary"
+	"slices"
+
+	"github.com/hybridbridge/emu/core/fastbridge/monitor"
+	"github.com/hybridbridge/emu/core/metadata"
+	"github.com/hybridbridge/emu/core/policy"
+	"github.com/hybridbridge/emu/core/slowbridge"
+	"github.com/hybridbridge/emu/cpu"
+	"github.com/hybridbridge/emu/cpu/isa"
+)
+
+// aliases are entries of the non-redirected roots that Linux leaves alone (the guard hole of Documentation/arch/x86/x86_64/mm.rst). They map
+// what other entries map in the redirected view, where the address does not tell whose memory it means.
+type aliases struct {
+	of   map[int]int // by the entry that means the snapshot's memory, the one that maps it
+	from map[int]int // the inverse
+}
+
+// The guard hole has this many entries, from the first of the kernel's half on.
+const hole = 16
+
+// slot is the number of the root's entry for an address.
+func (b *Bridge) slot(la uint64) int { return index(la, b.levels) }
+
+// tells reports whether an address says by itself whose memory it means.
+func (b *Bridge) tells(la uint64) bool { return la < 1<<63 || b.owners.Snapshot(la) || b.owners.Trusted(la) }
+
+// alias sees to it that an address that does not tell has an alias, and says whether there was none before.
+func (b *Bridge) alias(la uint64) (made bool) {
+	i := b.slot(la)
+	if _, ok := b.aliases.of[i]; ok || b.tells(la) {
+		return false
+	}
+	root := b.mem(b.clean)
+	for to := 256; to < 256+hole && root != nil; to++ {
+		if _, taken := b.aliases.from[to]; taken || binary.LittleEndian.Uint64(root[8*to:])&present != 0 {
+			continue
+		}
+		b.aliases.of[i], b.aliases.from[to] = to, i
+		b.put(monitor.Aliases+8*i, (uint64(to)-uint64(i))*size(b.levels))
+		for _, s := range b.scopes {
+			b.mapAliases(s)
+		}
+		return true
+	}
+	return false
+}
+
+// original returns the address whose alias la is, if it is one.
+func (b *Bridge) original(la uint64) (uint64, bool) {
+	to := b.slot(la)
+	from, ok := b.aliases.from[to]
+	return la + (uint64(from)-uint64(to))*size(b.levels), ok && la >= 1<<63
+}
+
+// mapAliases gives the non-redirected view the entries that the redirected one has now.
+func (b *Bridge) mapAliases(s *scope) {
+	n, r := s.views[nonRedirected].root, s.views[redirected].root
+	for from, to := range b.aliases.of {
+		n.set(to, r.get(from))
+	}
+}
+
+// compileContexts makes the monitor's list of the contexts in which a site is known, in the order in which metadata.Deepest prefers them.
+func (b *Bridge) compileContexts(known []metadata.Context) []byte {
+	type entry struct {
+		path []metadata.Frame
+		says uint16
+	}
+	contexts := slices.Clone(known)
+	slices.SortStableFunc(contexts, func(x, y metadata.Context) int {
+		depth := func(c metadata.Context) uint32 {
+			if len(c.Path) == 0 {
+				return 0
+			}
+			return c.Path[0].Depth
+		}
+		return cmp.Or(cmp.Compare(depth(y), depth(x)), cmp.Compare(len(y.Path), len(x.Path)))
+	})
+	var list []byte
+	for len(contexts) > 0 {
+		path := contexts[0].Path
+		var same []metadata.Context
+		contexts = slices.DeleteFunc(contexts, func(c metadata.Context) bool {
+			if !slices.Equal(c.Path, path) {
+				return false
+			}
+			same = append(same, c)
+			return true
+		})
+		e := binary.LittleEndian.AppendUint16(nil, uint16(len(path)))
+		e = binary.LittleEndian.AppendUint16(e, says(same))
+		e = append(e, make([]byte, monitor.ContextHead-len(e))...)
+		possible := true
+		for _, f := range path {
+			a, ok := b.slow.Address(f.Return)
+			possible = possible && ok
+			e = binary.LittleEndian.AppendUint32(e, f.Depth)
+			e = binary.LittleEndian.AppendUint32(e, uint32(a))
+		}
+		if possible {
+			list = append(list, e...)
+		}
+	}
+	return binary.LittleEndian.AppendUint64(list, monitor.ContextsEnd)
+}
+
+// says is what contexts with the same return addresses say; 0 if the host must.
+func says(contexts []metadata.Context) uint16 {
+	snapshot := theirs(contexts)
+	switch {
+	case slices.ContainsFunc(contexts, func(c metadata.Context) bool { return !c.Plan.Default() }) || snapshot == nil:
+		return 0
+	case *snapshot:
+		return monitor.ContextSnapshot
+	}
+	return monitor.ContextLocal
+}
+
+// theirs reports whether the operand is the snapshot's in contexts that cannot be told apart; nil if they do not agree, nor do the
+// addresses that told nothing.
+func theirs(contexts []metadata.Context) *bool {
+	var marks metadata.Marks
+	snapshot := func(c metadata.Context) bool { return slices.Contains(c.Effective(), policy.Snapshot) }
+	agree, first := true, snapshot(contexts[0])
+	for _, c := range contexts {
+		marks |= c.Marks
+		agree = agree && snapshot(c) == first
+	}
+	switch {
+	case agree:
+	case marks == metadata.NeedsSnapshot:
+		first = true
+	case marks == metadata.NeedsLocal:
+		first = false
+	default:
+		return nil
+	}
+	return &first
+}
+
+// stubSize is the most that the code of one displaced instruction takes.
+const stubSize = 256
+
+// displace makes the code that executes a site out of its place, and returns its address; 0 if it cannot be made. contexts is as in
+// displaced.
+func (b *Bridge) displace(s *scope, t *site, contexts uint64) (uint64, error) {
+	d := displaced{in: &t.inst, code: make([]byte, t.inst.Len), next: t.address + uint64(t.inst.Len), contexts: contexts}
+	if (guest{b}).ReadLinear(t.address, d.code) != len(d.code) {
+		return 0, nil
+	}
+	if v, ok := s.cpu.Immediates[t.address]; ok {
+		switch n := d.in.Args[1].Size; {
+		case d.in.HasMem() || d.in.Args[1].Kind != isa.KindImm:
+			return 0, nil
+		case d.in.Op == isa.SHR:
+			d.immediate = []byte{byte(v)}
+		case n == 8:
+			d.immediate = binary.LittleEndian.AppendUint64(nil, v)
+		default:
+			return 0, nil
+		}
+	} else if at, ok := b.substituted(s, t); ok {
+		d.fixed = at
+	} else if t.inst.Seg == isa.GS {
+		d.perCPU, d.base = true, b.redirect.PerCPU
+		if b.static(t) && slices.ContainsFunc(s.cpu.PerCPURoots, func(r cpu.Range) bool { return b.target(t) >= r.Lo && b.target(t) < r.Hi }) {
+			d.contexts = 0
+		}
+	} else if t.inst.Seg == isa.FS {
+		return 0, nil
+	}
+	if len(b.stubs)-b.stubsUsed < stubSize {
+		pa, mem, err := b.window.take(16)
+		if err != nil {
+			return 0, err
+		}
+		b.stubs, b.stubsAt, b.stubsUsed = mem, windowBase+pa-viewsBase, 0
+	}
+	at := b.stubsAt + uint64(b.stubsUsed)
+	code, err := d.assemble(at, entries{monitor.Base + monitor.Locate, monitor.Base + monitor.LocateCPU, monitor.Base + monitor.Asked})
+	if err != nil || len(code) > stubSize {
+		return 0, nil
+	}
+	copy(b.stubs[b.stubsUsed:], code)
+	b.vm.Memory().Written(viewsBase+at-windowBase, len(code))
+	b.stubsUsed += (len(code) + 15) &^ 15
+	b.displaced[at] = t.address
+	return at, nil
+}
+
+// static reports whether a site has one address for its operand, and target says which.
+func (b *Bridge) static(t *site) bool {
+	return t.inst.Index == isa.RegNone && (t.inst.Base == isa.RegNone || t.inst.Base == isa.RegRIP)
+}
+
+func (b *Bridge) target(t *site) uint64 {
+	la := uint64(t.inst.Disp)
+	if t.inst.Base == isa.RegRIP {
+		la += t.address + uint64(t.inst.Len)
+	}
+	return la
+}
+
+// substituted returns where the guest has what a site reads in place of its operand, if that is a substitute.
+func (b *Bridge) substituted(s *scope, t *site) (uint64, bool) {
+	if !t.inst.HasMem() || !b.static(t) {
+		return 0, false
+	}
+	la := b.target(t)
+	for _, sub := range s.cpu.Substitutes {
+		in := func(r cpu.Range) bool { return t.address >= r.Lo && t.address < r.Hi }
+		if sub.PerCPU != (t.inst.Seg == isa.GS) || la < sub.Lo || la >= sub.Hi || sub.Code != nil && !slices.ContainsFunc(sub.Code, in) {
+			continue
+		}
+		for i := range t.inst.Args {
+			if a := &t.inst.Args[i]; a.Kind == isa.KindMem && (a.Access&isa.Write != 0 || la+uint64(a.Size) > sub.Hi) {
+				return 0, false
+			}
+		}
+		return b.substitute(sub.PA) + la - sub.Lo, true
+	}
+	return 0, false
+}
+
+// substitute returns the linear address at which the monitor has the 8 bytes of a substitute.
+func (b *Bridge) substitute(pa uint64) uint64 {
+	at, ok := b.substitutes[pa]
+	if page := b.cfg.Memory.Page(pa &^ 0xfff); !ok && page != nil {
+		at = monitor.Base + uint64(monitor.Substitutes+8*len(b.substitutes))
+		b.substitutes[pa] = at
+		copy(b.mon[at-monitor.Base:], page[pa&0xfff:pa&0xfff+8])
+	}
+	return at
+}
+
+// refine makes the code for a site that execution contexts decide, when it was met first. The host has decided it this once.
+func (b *Bridge) refine(s *scope, t *site) error {
+	if t.refined || b.cfg.ExitSwitching {
+		return nil
+	}
+	t.refined = true
+	_, fixed := b.substituted(s, t)
+	if _, constant := s.cpu.Immediates[t.address]; constant || fixed {
+		at, err := b.displace(s, t, 0)
+		if at != 0 {
+			b.enterSite(s, t.address, monitor.ActionDisplace, 0, uint32(at))
+		}
+		return err
+	}
+	list := b.compileContexts(t.choices.known)
+	const most = 1 << 16
+	if len(t.choices.known) == 0 || len(list) > most {
+		return nil
+	}
+	if len(b.lists)-b.listsUsed < len(list) {
+		pa, mem, err := b.window.take(max(16, uint64(len(list)+4095)/4096))
+		if err != nil {
+			return err
+		}
+		b.lists, b.listsAt, b.listsUsed = mem, windowBase+pa-viewsBase, 0
+	}
+	copy(b.lists[b.listsUsed:], list)
+	at, err := b.displace(s, t, b.listsAt+uint64(b.listsUsed))
+	if at == 0 || err != nil {
+		return err
+	}
+	b.listsUsed += len(list)
+	b.enterSite(s, t.address, monitor.ActionDisplace, 0, uint32(at))
+	return nil
+}
+
+// mapSnapshot maps the pages around la in a scope's redirected view, and so under its alias.
+func (b *Bridge) mapSnapshot(s *scope, root *table, la uint64) error {
+	b.stats.Faults++
+	// What lies beside it is wanted next, as far as it is there.
+	for page := la &^ 0xffff; page <= la|0xffff && page >= la&^0xffff; page += 4096 {
+		if page != la&^0xfff && (!b.owners.Snapshot(page) || b.tables.entry(root, page)&present != 0) {
+			continue
+		}
+		pa, ok := b.redirect.Translate(page)
+		if !ok {
+			continue
+		}
+		if err := b.tables.put(root, page, (pa-slowbridge.Base+SnapshotBase)&^0xfff|dataFlags, false); err != nil {
+			return err
+		}
+	}
+	b.mapAliases(s)
+	return nil
+}
