@@ -253,6 +253,18 @@ func (c *CPU) SetState(s vcpu.State) error {
 	return nil
 }
 
+// SetRegisters is SetState for a processor that last executed an instruction without an exception, when nothing but these registers has
+// changed since, nor any code. Translations are forgotten.
+func (c *CPU) SetRegisters(gpr *[16]uint64, rip, rflags, cr3 uint64) {
+	copy(c.r[:16], gpr[:])
+	c.rip = rip
+	c.f.setWord(rflags)
+	c.flags = rflags & flagsSystem
+	c.flagsChanged()
+	c.setCR3(cr3, false)
+	c.refresh()
+}
+
 // InterruptsEnabled implements vcpu.VCPU.
 func (c *CPU) InterruptsEnabled() bool { return c.flags&FlagIF != 0 }
 

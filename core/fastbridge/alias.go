@@ -27,7 +27,9 @@ const hole = 16
 func (b *Bridge) slot(la uint64) int { return index(la, b.levels) }
 
 // tells reports whether an address says by itself whose memory it means.
-func (b *Bridge) tells(la uint64) bool { return la < 1<<63 || b.owners.Snapshot(la) || b.owners.Trusted(la) }
+func (b *Bridge) tells(la uint64) bool {
+	return la < 1<<63 || b.owners.Snapshot(la) || b.owners.Trusted(la)
+}
 
 // alias sees to it that an address that does not tell has an alias, and says whether there was none before.
 func (b *Bridge) alias(la uint64) (made bool) {

@@ -159,8 +159,8 @@ func (a *assembler) relative(to uint64) {
 	a.code = binary.LittleEndian.AppendUint32(a.code, uint32(to-(a.at+uint64(len(a.code))+4)))
 }
 
-func (a *assembler) call(to uint64)         { a.bytes(0xe8); a.relative(to) }
-func (a *assembler) jump(to uint64)         { a.bytes(0xe9); a.relative(to) }
+func (a *assembler) call(to uint64)          { a.bytes(0xe8); a.relative(to) }
+func (a *assembler) jump(to uint64)          { a.bytes(0xe9); a.relative(to) }
 func (a *assembler) jumpIf(cc byte) (at int) { a.bytes(0x0f, 0x80|cc, 0, 0, 0, 0); return len(a.code) }
 
 // land is where a jumpIf goes.
@@ -191,9 +191,9 @@ func (a *assembler) finish(in *isa.Inst, code []byte, reg uint8, saved bool) {
 	if keepsFlags[in.Op] {
 		a.bytes(code...)
 	} else {
-		a.bytes(0xff, 0x74, 0x24, flags+top)                 // push qword [rsp+flags]
+		a.bytes(0xff, 0x74, 0x24, flags+top)                    // push qword [rsp+flags]
 		a.bytes(0x48, 0x81, 0x24, 0x24, 0xff, 0xfc, 0xff, 0xff) // and qword [rsp], ~flagsTrap
-		a.bytes(0x9d)                                        // popfq
+		a.bytes(0x9d)                                           // popfq
 		a.bytes(code...)
 		if !saved {
 			a.push(reg)
@@ -201,9 +201,9 @@ func (a *assembler) finish(in *isa.Inst, code []byte, reg uint8, saved bool) {
 		}
 		a.bytes(0x9c) // pushfq
 		a.pop(reg)
-		a.bytes(0x49, 0x81, 0xe0|reg&7, 0xd5, 0x08, 0, 0)                           // and reg, flagsStatus
-		a.bytes(0x48, 0x81, 0x64, 0x24, flags+top, 0x2a, 0xf7, 0xff, 0xff)          // and qword [rsp+flags], ~flagsStatus
-		a.bytes(0x4c, 0x09, 0x44|reg&7<<3, 0x24, flags+top)                         // or qword [rsp+flags], reg
+		a.bytes(0x49, 0x81, 0xe0|reg&7, 0xd5, 0x08, 0, 0)                  // and reg, flagsStatus
+		a.bytes(0x48, 0x81, 0x64, 0x24, flags+top, 0x2a, 0xf7, 0xff, 0xff) // and qword [rsp+flags], ~flagsStatus
+		a.bytes(0x4c, 0x09, 0x44|reg&7<<3, 0x24, flags+top)                // or qword [rsp+flags], reg
 	}
 	if top != 0 {
 		a.pop(reg)

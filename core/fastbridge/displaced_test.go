@@ -10,15 +10,15 @@ import (
 // TestDisplace: what a displaced instruction is made of does what the instruction did, but at the address in the scratch register.
 func TestDisplace(t *testing.T) {
 	for _, text := range []string{
-		"488b4310",                   // mov rax, [rbx+0x10]
-		"8b04b5100000ff",             // mov eax, [rsi*4-0xfffff0]
-		"4d8bbc24f80b0000",           // mov r15, [r12+0xbf8]
-		"4c8b5c2b08",                 // mov r11, [rbx+rbp+8]
-		"664183 7d 00 05",            // cmp word [r13], 5
-		"f0480fb10f",                 // lock cmpxchg [rdi], rcx
-		"c7802001000078563412",       // mov dword [rax+0x120], 0x12345678
-		"480fa3 05 11223344",         // bt [rip+0x44332211], rax
-		"48c1 24 d5 00100080 03",     // shl qword [rdx*8-0x7ffff000], 3
+		"488b4310",               // mov rax, [rbx+0x10]
+		"8b04b5100000ff",         // mov eax, [rsi*4-0xfffff0]
+		"4d8bbc24f80b0000",       // mov r15, [r12+0xbf8]
+		"4c8b5c2b08",             // mov r11, [rbx+rbp+8]
+		"664183 7d 00 05",        // cmp word [r13], 5
+		"f0480fb10f",             // lock cmpxchg [rdi], rcx
+		"c7802001000078563412",   // mov dword [rax+0x120], 0x12345678
+		"480fa3 05 11223344",     // bt [rip+0x44332211], rax
+		"48c1 24 d5 00100080 03", // shl qword [rdx*8-0x7ffff000], 3
 		"0fb650 01", "480fbe08", "4863 4e 04", "0f44 4f 08", "0f9407", "4889 1c 25 00200081",
 		"65 488b 05 11223344", "65 ff0c25 78560200", "6548 0303",
 		"f3 480fb8 07", // popcnt rax, [rdi]

@@ -110,14 +110,15 @@ type Bridge struct {
 	stubsUsed, listsUsed int
 	displaced            map[uint64]uint64
 	substitutes          map[uint64]uint64
-	text    cpu.Range
-	modules map[uint64]bool // pages of modules with sites
+	text                 cpu.Range
+	modules              map[uint64]bool // pages of modules with sites
 
 	scopes  map[metadata.ScopeID]*scope
 	byEntry map[uint64]*scope // by the address of struct scope in the monitor
 	initial vcpu.State
 	trained bool // FALLBACK has nothing to add
 	stepper *cpu.CPU
+	stepped bool // the stepper's last instruction ended well
 	err     error
 	stats   Stats
 }

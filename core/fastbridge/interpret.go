@@ -22,13 +22,7 @@ func (f *frame) interpret(t *site, other [2]bool) error {
 	if err := f.makeRoom(); err != nil {
 		return err
 	}
-	s := b.initial
-	s.GPR, s.RIP, s.RFLAGS, s.CR3 = f.gpr, f.rip, f.flags, b.clean
-	s.Halted, s.NMIPending, s.InterruptShadow = false, false, false
-	s.Seg[isa.CS] = vcpu.Segment{Selector: 0x10, Attr: vcpu.AttrP | vcpu.AttrS | vcpu.AttrCode | vcpu.AttrWritable | vcpu.AttrAccessed | vcpu.AttrL | vcpu.AttrG, Limit: ^uint32(0)}
-	s.Seg[isa.SS] = vcpu.Segment{Selector: 0x18, Attr: vcpu.AttrP | vcpu.AttrS | vcpu.AttrWritable | vcpu.AttrAccessed | vcpu.AttrDB | vcpu.AttrG, Limit: ^uint32(0)}
-	s.Seg[isa.GS].Base = b.perCPU
-	if err := b.stepper.SetState(s); err != nil {
+	if err := b.prepareStepper(f); err != nil {
 		return err
 	}
 	for i, la := range f.operands(&t.inst) {
@@ -41,11 +35,28 @@ func (f *frame) interpret(t *site, other [2]bool) error {
 	if exit.Reason != vcpu.ExitDeadline {
 		return fmt.Errorf("at %s: %s", b.format(f.rip), exit.Detail)
 	}
-	if after.IDTR != s.IDTR || after.CR2 != s.CR2 {
+	if after.IDTR != b.initial.IDTR || after.CR2 != b.initial.CR2 {
 		return fmt.Errorf("at %s the snapshot leads to %#x, where it has no memory", b.format(f.rip), after.CR2)
 	}
+	b.stepped = true
 	f.gpr, f.rip, f.flags = after.GPR, after.RIP, after.RFLAGS
 	return nil
+}
+
+// prepareStepper gives the interpreter the guest's registers.
+func (b *Bridge) prepareStepper(f *frame) error {
+	if b.stepped {
+		b.stepper.SetRegisters(&f.gpr, f.rip, f.flags, b.clean)
+		b.stepped = false
+		return nil
+	}
+	s := b.initial
+	s.GPR, s.RIP, s.RFLAGS, s.CR3 = f.gpr, f.rip, f.flags, b.clean
+	s.Halted, s.NMIPending, s.InterruptShadow = false, false, false
+	s.Seg[isa.CS] = vcpu.Segment{Selector: 0x10, Attr: vcpu.AttrP | vcpu.AttrS | vcpu.AttrCode | vcpu.AttrWritable | vcpu.AttrAccessed | vcpu.AttrL | vcpu.AttrG, Limit: ^uint32(0)}
+	s.Seg[isa.SS] = vcpu.Segment{Selector: 0x18, Attr: vcpu.AttrP | vcpu.AttrS | vcpu.AttrWritable | vcpu.AttrAccessed | vcpu.AttrDB | vcpu.AttrG, Limit: ^uint32(0)}
+	s.Seg[isa.GS].Base = b.perCPU
+	return b.stepper.SetState(s)
 }
 
 // makeRoom moves the frame, which lies below the guest's stack, out of the way of what the instruction pushes.

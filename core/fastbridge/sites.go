@@ -43,8 +43,13 @@ func (s *site) decide(m *metadata.Site) {
 
 // scoped reports whether an instruction was seen outside local functions, and local whether it was seen in one. Of those without
 // memory operands nobody knows: they are the same everywhere.
-func scoped(m *metadata.Site) bool { return seen(m, func(r policy.Reason) bool { return r != policy.BySubtree }) }
-func local(m *metadata.Site) bool  { return seen(m, func(r policy.Reason) bool { return r == policy.BySubtree }) }
+func scoped(m *metadata.Site) bool {
+	return seen(m, func(r policy.Reason) bool { return r != policy.BySubtree })
+}
+
+func local(m *metadata.Site) bool {
+	return seen(m, func(r policy.Reason) bool { return r == policy.BySubtree })
+}
 
 func seen(m *metadata.Site, match func(policy.Reason) bool) bool {
 	return len(m.Operands) == 0 || slices.ContainsFunc(m.Operands, func(o metadata.Operand) bool {

@@ -88,6 +88,7 @@ func (b *Bridge) findFields() error {
 	}
 	f := &b.files
 	f.tgid = get("task_struct", "tgid")
+	_, _ = b.types.parse(processNumbers) // what is asked by now, the image remembers; hasPID does without
 	f.nodeShift = get("xa_node", "shift")
 	f.nodeSlots = get("xa_node", "slots")
 	f.files = get("task_struct", "files")
@@ -223,9 +224,12 @@ func (b *Bridge) pathArgument(la uint64) string {
 	return "/proc/" + policy.OwnPID + "/" + rest
 }
 
+// processNumbers is the root of the tree of process numbers in the first namespace, an XArray.
+const processNumbers = "init_pid_ns:pid_namespace.idr.idr_rt.xa_head"
+
 // hasPID reports whether the snapshot has a process or thread of a number, or cannot say.
 func (b *Bridge) hasPID(pid uint64) bool {
-	entry, err := b.evaluate("init_pid_ns:pid_namespace.idr.idr_rt.xa_head")
+	entry, err := b.evaluate(processNumbers)
 	if err != nil {
 		return true
 	}

@@ -82,7 +82,7 @@ const (
 // More data, whose sizes are other ones.
 const (
 	Calls    = Aliases + 512*8 // a bit for each system call that is to ask: 128 bytes
-	Handlers = Calls + 128      // of the interrupts, 8 bytes each
+	Handlers = Calls + 128     // of the interrupts, 8 bytes each
 	// Substitutes are words of 8 bytes, up to the end of the monitor's 2 MiB.
 	Substitutes = Handlers + 256*8
 )
