@@ -195,7 +195,7 @@ func (f *frame) breakpoint() error {
 		}
 		return f.decide(t)
 	}
-	if t.place == otherView && f.view == nonRedirected && !b.cfg.ExitSwitching && b.alias(f.operands(&t.inst)[0]) {
+	if t.place == otherView && f.view == nonRedirected && !b.cfg.ExitSwitching && b.alias(f.otherAddress(&t.inst)) {
 		return nil // displaced code has asked, and now goes there
 	}
 	view := f.view

@@ -72,9 +72,7 @@ func (f *frame) makeRoom() error {
 // decide executes an instruction whose machine is up to its context.
 func (f *frame) decide(t *site) error {
 	if f.view == nonRedirected {
-		for _, la := range f.operands(&t.inst) {
-			f.b.alias(la)
-		}
+		f.b.alias(f.otherAddress(&t.inst))
 		if err := f.b.refine(f.scope, t); err != nil {
 			return err
 		}
@@ -349,16 +347,33 @@ func (f *frame) operands(in *isa.Inst) (la [2]uint64) {
 	if !in.HasMem() || in.Seg >= isa.FS {
 		return la
 	}
-	la[0] = uint64(in.Disp)
+	la[0] = f.offset(in)
+	return la
+}
+
+// otherAddress is the address of an instruction's operand if that is the snapshot's, 0 if the instruction has none or several.
+func (f *frame) otherAddress(in *isa.Inst) uint64 {
+	switch {
+	case !in.HasMem():
+		return 0
+	case in.Seg == isa.GS:
+		return f.offset(in) + f.b.redirect.PerCPU
+	}
+	return f.offset(in)
+}
+
+// offset is the effective address of an instruction's operand, within its segment.
+func (f *frame) offset(in *isa.Inst) uint64 {
+	off := uint64(in.Disp)
 	if in.Base == isa.RegRIP {
-		la[0] += f.rip + uint64(in.Len)
+		off += f.rip + uint64(in.Len)
 	} else if in.Base != isa.RegNone {
-		la[0] += f.gpr[in.Base]
+		off += f.gpr[in.Base]
 	}
 	if in.Index != isa.RegNone {
-		la[0] += f.gpr[in.Index] << in.Scale
+		off += f.gpr[in.Index] << in.Scale
 	}
-	return la
+	return off
 }
 
 // hookChoices tells the contexts apart in which the hook of the function that begins at a site did something, for an argument at an

@@ -41,14 +41,14 @@ func (s *site) decide(m *metadata.Site) {
 	}
 }
 
-// scoped reports whether an instruction was seen outside local functions, and local whether it was seen in one. Of those without
-// memory operands nobody knows: they are the same everywhere.
+// scoped reports whether an instruction may have been executed outside local functions, and local whether it may have been in one.
 func scoped(m *metadata.Site) bool {
 	return seen(m, func(r policy.Reason) bool { return r != policy.BySubtree })
 }
 
 func local(m *metadata.Site) bool {
-	return seen(m, func(r policy.Reason) bool { return r == policy.BySubtree })
+	// The stack and user space come before what a subtree means, and an instruction without memory operands has no reason at all.
+	return seen(m, func(r policy.Reason) bool { return r == policy.BySubtree || r == policy.ByStack || r == policy.ByUser })
 }
 
 func seen(m *metadata.Site, match func(policy.Reason) bool) bool {

@@ -43,6 +43,7 @@ DEFAULT REL
 %define SKIP_BYTES 15			; with these two:
 %define SKIP_SECOND 16			; the second argument counts
 %define SKIP_OTHERS 32			; pointers to variables are the trusted VM's
+%define SKIP_NEVER 64			; the function never runs
 %define SITE_SIZES 11			; of a lock: its bytes, 4 or 8
 %define SITE_VALUE 12			; what an elided function returns, where in the object the lock is, or where displaced code is
 %define ACTION_SWITCH 1
@@ -352,6 +353,8 @@ breakpoint:
 	jne .leave
 .owner:	mov rcx, rbx
 	and rcx, -SITE_SIZE		; the table is aligned
+	test byte [rcx+SITE_SKIP], SKIP_NEVER
+	jnz .elide
 	mov rdx, rdi
 	test byte [rcx+SITE_SKIP], SKIP_SECOND
 	cmovnz rdx, rsi

@@ -136,6 +136,7 @@ const (
 const (
 	SkipSecond = 16 // the second argument counts, not the first
 	SkipOthers = 32 // an argument that points to a variable is the trusted VM's
+	SkipNever  = 64 // the function never runs
 )
 
 // A list of contexts: entries of the number of return addresses and of what they say, 2 bytes each, 4 bytes of nothing, and for each
