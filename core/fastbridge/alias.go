@@ -68,11 +68,7 @@ func (b *Bridge) mapAliases(s *scope) {
 }
 
 // compileContexts makes the monitor's list of the contexts in which a site is known, in the order in which metadata.Deepest prefers them.
-func (b *Bridge) compileContexts(known []metadata.Context) []byte {
-	type entry struct {
-		path []metadata.Frame
-		says uint16
-	}
+func (b *Bridge) compileContexts(known []metadata.Context, perCPU bool) []byte {
 	contexts := slices.Clone(known)
 	slices.SortStableFunc(contexts, func(x, y metadata.Context) int {
 		depth := func(c metadata.Context) uint32 {
@@ -95,7 +91,7 @@ func (b *Bridge) compileContexts(known []metadata.Context) []byte {
 			return true
 		})
 		e := binary.LittleEndian.AppendUint16(nil, uint16(len(path)))
-		e = binary.LittleEndian.AppendUint16(e, says(same))
+		e = binary.LittleEndian.AppendUint16(e, says(same, perCPU))
 		e = append(e, make([]byte, monitor.ContextHead-len(e))...)
 		possible := true
 		for _, f := range path {
@@ -111,13 +107,14 @@ func (b *Bridge) compileContexts(known []metadata.Context) []byte {
 	return binary.LittleEndian.AppendUint64(list, monitor.ContextsEnd)
 }
 
-// says is what contexts with the same return addresses say; 0 if the host must.
-func says(contexts []metadata.Context) uint16 {
+// says is what contexts with the same return addresses say; 0 if the host must. Counters by processor are the trusted VM's where they were
+// both machines'.
+func says(contexts []metadata.Context, perCPU bool) uint16 {
 	snapshot := theirs(contexts)
 	switch {
-	case slices.ContainsFunc(contexts, func(c metadata.Context) bool { return !c.Plan.Default() }) || snapshot == nil:
+	case slices.ContainsFunc(contexts, func(c metadata.Context) bool { return !c.Plan.Default() }) || snapshot == nil && !perCPU:
 		return 0
-	case *snapshot:
+	case snapshot != nil && *snapshot:
 		return monitor.ContextSnapshot
 	}
 	return monitor.ContextLocal
@@ -254,7 +251,7 @@ func (b *Bridge) refine(s *scope, t *site) error {
 		}
 		return err
 	}
-	list := b.compileContexts(t.choices.known)
+	list := b.compileContexts(t.choices.known, t.inst.Seg == isa.GS)
 	const most = 1 << 16
 	if len(t.choices.known) == 0 || len(list) > most {
 		return nil

@@ -443,11 +443,14 @@ func (b *Bridge) hookSite(s *scope, a uint64, h cpu.Hook, e []byte) (action byte
 		e[monitor.SiteSkip] |= monitor.SkipOthers
 	}
 	switch {
-	case h.Argument > 1 || h.Argument == 1 && h.Kind == cpu.HookLock || h.Once || h.Return >= 1<<32 || h.Offset >= 1<<31:
+	case h.Argument > 1 || h.Argument == 1 && (h.Kind == cpu.HookLock || h.Once) || h.Return >= 1<<32 || h.Offset >= 1<<31:
 		return 0
 	case h.Kind == cpu.HookElide:
 		if h.Always {
 			e[monitor.SiteSkip] |= monitor.SkipNever
+		}
+		if h.Once {
+			e[monitor.SiteSkip] |= monitor.SkipOnce
 		}
 		binary.LittleEndian.PutUint32(e[monitor.SiteValue:], uint32(h.Return))
 		return monitor.ActionElide

@@ -13,7 +13,8 @@ import (
 // textCopy is the kernel's image once more, delta bytes higher, in all address spaces: its data are the same memory, and its text is what
 // local functions were seen to execute, and int3. Since code and data keep their distance, and the processor's stack and registers are the
 // same, a local function runs in it as it does in the kernel's own text, while a view is in force. What is not there, and all
-// exceptions and interrupts, take it to the kernel's own address space, where it goes on in the original.
+// exceptions and interrupts, take it to the kernel's own address space, where it goes on in the original, and in the copy when it
+// returns there.
 type textCopy struct {
 	delta uint64 // 0 if there is no copy
 	pages map[uint64]*codePage
@@ -31,7 +32,8 @@ func (b *Bridge) makeCopy(last *table) error {
 	b.copy.stays = b.symbol("__schedule")
 	const step = 1 << 21
 	lo, hi := b.text.Lo&^(step-1), (b.symbol("_end")+step-1)&^(step-1)
-	if b.cfg.ExitSwitching || b.copy.stays == 0 || hi <= lo || hi-lo > 256<<20 {
+	// Under page-table isolation int3 in a program would not find the monitor.
+	if b.cfg.ExitSwitching || b.cfg.Kernel.PTI || b.copy.stays == 0 || hi <= lo || hi-lo > 256<<20 {
 		return nil
 	}
 	delta := copyEnd - hi
@@ -59,6 +61,9 @@ func (b *Bridge) makeCopy(last *table) error {
 			entry = t.pa | tableFlags
 		}
 		to.set(index(la+delta, 2), entry)
+	}
+	if !b.guardCopy() {
+		return nil
 	}
 	b.copy.delta = delta
 	b.put(monitor.Text, b.text.Lo)

@@ -212,6 +212,48 @@ func (a *assembler) finish(in *isa.Inst, code []byte, reg uint8, saved bool) {
 	a.bytes(0x48, 0xcf)                       // iretq
 }
 
+// assembleString is assemble for MOVS and STOS, of which any operand that does not tell is the snapshot's.
+func (d *displaced) assembleString(a *assembler, to entries) ([]byte, error) {
+	if d.contexts != 0 || d.in.AddrSize != 8 || d.in.Prefix&isa.PrefixSeg != 0 {
+		return nil, errNotDisplaceable
+	}
+	a.push(isa.R11)
+	a.push(isa.R10)
+	var asks []int
+	operand := func(pushes, subtracts byte, reg uint8) {
+		a.bytes(pushes, 0x6a, 0) // push rsi or rdi; push 0
+		a.call(to.locate)
+		a.pop(reg)
+		a.pop(reg)
+		asks = append(asks, a.jumpIf(ifCarry))
+		a.bytes(0x49, 0x29, subtracts|reg&7) // sub reg, rsi or rdi
+	}
+	const source, destination = 0x56, 0x57
+	if d.in.Op == isa.MOVS {
+		operand(source, 0xf0, isa.R11)
+	}
+	operand(destination, 0xf8, isa.R10)
+	if d.in.Op == isa.MOVS {
+		a.bytes(0x4c, 0x01, 0xde) // add rsi, r11
+	}
+	a.bytes(0x4c, 0x01, 0xd7) // add rdi, r10
+	a.bytes(d.code...)
+	if d.in.Op == isa.MOVS {
+		a.bytes(0x4c, 0x29, 0xde) // sub rsi, r11
+	}
+	a.bytes(0x4c, 0x29, 0xd7) // sub rdi, r10
+	a.pop(isa.R10)
+	a.pop(isa.R11)
+	a.bytes(0x48, 0x83, 0x04, 0x24, d.in.Len-1, 0x48, 0xcf) // add qword [rsp], length; iretq
+	for _, at := range asks {
+		a.land(at)
+	}
+	a.pop(isa.R10)
+	a.pop(isa.R11)
+	a.jump(to.ask)
+	return a.code, nil
+}
+
 // entries are the monitor's routines that displaced instructions call: see monitor.asm.
 type entries struct{ locate, locateCPU, ask uint64 }
 
@@ -238,6 +280,9 @@ func (d *displaced) assemble(at uint64, to entries) ([]byte, error) {
 		code := append(slices.Clone(d.code[:len(d.code)-len(d.immediate)]), d.immediate...)
 		a.finish(d.in, code, isa.R11, false)
 		return a.code, nil
+	}
+	if d.in.Op == isa.MOVS || d.in.Op == isa.STOS {
+		return d.assembleString(a, to)
 	}
 	e, ok := split(d.in, d.code)
 	reg, free := scratch(d.in)

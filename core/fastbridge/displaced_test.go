@@ -64,7 +64,7 @@ func TestNotDisplaceable(t *testing.T) {
 	for _, text := range []string{
 		"ff30",       // push [rax]
 		"ff10",       // call [rax]
-		"f348a5",     // rep movsq
+		"f348a7",     // repe cmpsq
 		"488b442408", // mov rax, [rsp+8]
 		"482b20",     // sub rsp, [rax]
 		"8a26",       // mov ah, [rsi]
@@ -93,6 +93,8 @@ func TestAssemble(t *testing.T) {
 		"6548ff4310":         {perCPU: true, base: 0xffff888000001000, contexts: 0xffffffffffa02000},
 		"65488b042580ad0100": {perCPU: true, fixed: 0xffffffffffa03000},
 		"48b8887766554433ff": {},
+		"f348a5":             {},
+		"f3aa":               {},
 	} {
 		code := unhex(t, text)
 		if text[:4] == "48b8" {

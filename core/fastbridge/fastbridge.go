@@ -359,11 +359,9 @@ func (b *Bridge) makeIDT() error {
 			to = monitor.Base + monitor.PageFault
 		}
 		n := idt[v*16:]
-		binary.LittleEndian.PutUint16(n, uint16(to))
+		setGate(n, to)
 		copy(n[2:5], g[2:5]) // selector and stack
 		n[5] = 0x8e          // present, interrupt gate
-		binary.LittleEndian.PutUint16(n[6:], uint16(to>>16))
-		binary.LittleEndian.PutUint32(n[8:], uint32(to>>32))
 	}
 	descriptor := func(off int, base uint64) {
 		binary.LittleEndian.PutUint16(b.mon[off:], gates-1)
@@ -372,6 +370,24 @@ func (b *Bridge) makeIDT() error {
 	descriptor(monitor.ViewIDT, windowBase+b.window.used-4096)
 	descriptor(monitor.CleanIDT, b.initial.IDTR.Base)
 	return nil
+}
+
+// guardCopy has int3 in the kernel's own address space come to the monitor first, which leads out of the copy.
+func (b *Bridge) guardCopy() bool {
+	var gate [16]byte
+	at := b.initial.IDTR.Base + 3*16
+	if (guest{b}).ReadLinear(at, gate[:]) != len(gate) {
+		return false
+	}
+	setGate(gate[:], monitor.Base+monitor.CleanInt3)
+	return b.write(at, gate[:])
+}
+
+// setGate has a gate of an interrupt table lead to a handler (SDM vol. 3A, 6.14.1).
+func setGate(gate []byte, to uint64) {
+	binary.LittleEndian.PutUint16(gate, uint16(to))
+	binary.LittleEndian.PutUint16(gate[6:], uint16(to>>16))
+	binary.LittleEndian.PutUint32(gate[8:], uint32(to>>32))
 }
 
 // hookEntry has the kernel's system-call entry call the monitor in place of do_syscall_64.

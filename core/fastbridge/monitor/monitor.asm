@@ -44,8 +44,11 @@ DEFAULT REL
 %define SKIP_SECOND 16			; the second argument counts
 %define SKIP_OTHERS 32			; pointers to variables are the trusted VM's
 %define SKIP_NEVER 64			; the function never runs
+%define SKIP_ONCE 128			; it does not run when its first argument is new
+%define ONCE_SIZE 16			; of an entry of the table of calls that were: function and argument
 %define SITE_SIZES 11			; of a lock: its bytes, 4 or 8
 %define SITE_VALUE 12			; what an elided function returns, where in the object the lock is, or where displaced code is
+%define ONCE_ENTRIES 4096
 %define ACTION_SWITCH 1
 %define ACTION_LOCAL 2
 %define ACTION_ELIDE 3
@@ -70,6 +73,8 @@ DEFAULT REL
 	jmp near locate_cpu
 	align 8
 	jmp near asked
+	align 8
+	jmp near clean_breakpoint
 	align 8
 
 ; Exceptions and interrupts: entries of 16 bytes.
@@ -374,13 +379,41 @@ breakpoint:
 	jae .others
 	cmp rdx, [vmemmap_boundary]
 	jb .points
-.pass:	movzx edx, byte [rcx+SITE_SKIP]
+.pass:	test byte [rcx+SITE_SKIP], SKIP_ONCE
+	jnz .once
+.run:	movzx edx, byte [rcx+SITE_SKIP]
 	and edx, SKIP_BYTES
 	jz .leave
 	inc qword [hooks]
 	add rax, rdx
 	mov [rsp+32], rax
 	in_view
+.once:	push rsi
+	mov rsi, rdi
+	shr rsi, 2
+.call:	and rsi, (ONCE_ENTRIES-1)*ONCE_SIZE
+	lea rdx, [once]
+	add rdx, rsi
+	cmp qword [rdx], 0
+	je .new
+	cmp [rdx], rax
+	jne .collide
+	cmp [rdx+8], rdi
+	je .again
+.collide:
+	add rsi, ONCE_SIZE
+	jmp .call
+.again:	pop rsi
+	jmp .run
+.new:	cmp qword [once_left], 0
+	je .full
+	dec qword [once_left]
+	mov [rdx], rax
+	mov [rdx+8], rdi
+	pop rsi
+	jmp .elide
+.full:	pop rsi
+	jmp .leave
 .others:
 	test byte [rcx+SITE_SKIP], SKIP_OTHERS
 	jnz .pass
@@ -473,6 +506,26 @@ local_event:
 	add rsp, 16
 	jmp [target]
 
+; clean_breakpoint is int3 in the kernel's own address space: a local function that went on there has returned into the copy.
+clean_breakpoint:
+	push rax
+	push rdx
+	mov rax, [rsp+16]
+	dec rax
+	mov rdx, rax
+	sub rdx, [copy]
+	cmp rdx, [text_size]
+	jae .kernel
+	sub rax, [copy_delta]
+	mov [rsp+16], rax
+	pop rdx
+	pop rax
+	iretq
+.kernel:
+	pop rdx
+	pop rax
+	jmp [handlers+3*8]
+
 ; page_fault is #PF: the error code is on the stack. A user page is faulted in by the kernel's own __get_user and __put_user.
 page_fault:
 	push 14
@@ -552,7 +605,7 @@ interrupt:
 	iretq
 
 ; locate says where the operand of displaced code is. On the stack are, from the return address on, a list of contexts or 0, the operand's
-; address, which it changes, a register, and what int3 has pushed. The carry flag is set if only the host can say it.
+; address, which it changes, and, if there is a list, a register and what int3 has pushed. The carry flag is set if only the host can say it.
 %define L_CONTEXTS 56
 %define L_ADDRESS 64
 %define L_RSP 104
@@ -640,7 +693,7 @@ tells:	test rax, rax
 	cmp rcx, [vmemmap_limit]
 	jb .done
 	mov rcx, rax
-	xor rcx, [rsp+L_RSP+8]
+	xor rcx, rsp
 	cmp rcx, 0x4000
 .done:	ret
 .yes:	stc
@@ -727,6 +780,8 @@ copy_delta:	dq 0
 slot_shift:	dq 0
 displaced:	dq 0
 clean:		dq 0
+once_left:	dq ONCE_ENTRIES*3/4
 aliases:	times 512 dq 0
 calls:		times 128 db 0
 handlers:	times 256 dq 0
+once:		times ONCE_ENTRIES*2 dq 0

@@ -24,6 +24,7 @@ const (
 	Locate     = 0x20
 	LocateCPU  = 0x28
 	Asked      = 0x30
+	CleanInt3  = 0x38
 	Vectors    = 0x40 // 16 bytes each
 )
 
@@ -76,15 +77,19 @@ const (
 	SlotShift // of an address, to its number among Aliases
 	Displaced // counters
 	Clean
-	Aliases // by entry of the root of the page tables: how far away its alias is, 0 if there is none; 512 of 8 bytes
+	OnceLeft // how many calls of such functions have room yet
+	Aliases  // by entry of the root of the page tables: how far away its alias is, 0 if there is none; 512 of 8 bytes
 )
 
 // More data, whose sizes are other ones.
 const (
 	Calls    = Aliases + 512*8 // a bit for each system call that is to ask: 128 bytes
 	Handlers = Calls + 128     // of the interrupts, 8 bytes each
+	// Once has the calls of functions with SkipOnce: function and argument.
+	Once        = Handlers + 256*8
+	OnceEntries = 4096
 	// Substitutes are words of 8 bytes, up to the end of the monitor's 2 MiB.
-	Substitutes = Handlers + 256*8
+	Substitutes = Once + 16*OnceEntries
 )
 
 // Offsets in a saved frame: the general registers in the order of saving, then vector, error code and what the CPU pushed.
@@ -134,9 +139,10 @@ const (
 
 // Flags of SiteSkip.
 const (
-	SkipSecond = 16 // the second argument counts, not the first
-	SkipOthers = 32 // an argument that points to a variable is the trusted VM's
-	SkipNever  = 64 // the function never runs
+	SkipSecond = 16  // the second argument counts, not the first
+	SkipOthers = 32  // an argument that points to a variable is the trusted VM's
+	SkipNever  = 64  // the function never runs
+	SkipOnce   = 128 // it does not run when the first argument is new
 )
 
 // A list of contexts: entries of the number of return addresses and of what they say, 2 bytes each, 4 bytes of nothing, and for each

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"bytes"
+	"encoding/binary"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,10 +11,10 @@ import (
 
 // TestLayout: the constants are those of the code.
 func TestLayout(t *testing.T) {
-	if len(Image) != Handlers+256*8 {
-		t.Errorf("the data end at %#x, not at %#x", len(Image), Handlers+256*8)
+	if len(Image) != Substitutes {
+		t.Errorf("the data end at %#x, not at %#x", len(Image), Substitutes)
 	}
-	for _, off := range []int{Enter, Breakpoint, PageFault, Resume, Locate, LocateCPU, Asked} {
+	for _, off := range []int{Enter, Breakpoint, PageFault, Resume, Locate, LocateCPU, Asked, CleanInt3} {
 		if Image[off] != 0xe9 { // JMP rel32
 			t.Errorf("no entry point at %#x", off)
 		}
@@ -27,7 +28,9 @@ func TestLayout(t *testing.T) {
 			t.Errorf("vector %d begins with % x", v, code[:16])
 		}
 	}
-	if data%4096 != 0 || bytes.ContainsFunc(Image[data:], func(r rune) bool { return r != 0 }) {
+	rest := bytes.Clone(Image[data:])
+	binary.LittleEndian.PutUint64(rest[OnceLeft-data:], 0)
+	if data%4096 != 0 || bytes.ContainsFunc(rest, func(r rune) bool { return r != 0 }) {
 		t.Error("the data are not zero, on a page of their own")
 	}
 }
