@@ -52,8 +52,8 @@ func (b *Bridge) alias(la uint64) (made bool) {
 	return false
 }
 
-// original returns the address whose alias la is, if it is one.
-func (b *Bridge) original(la uint64) (uint64, bool) {
+// unalias returns the address whose alias la is, if it is one.
+func (b *Bridge) unalias(la uint64) (uint64, bool) {
 	to := b.slot(la)
 	from, ok := b.aliases.from[to]
 	return la + (uint64(from)-uint64(to))*size(b.levels), ok && la >= 1<<63
@@ -247,7 +247,7 @@ func (b *Bridge) refine(s *scope, t *site) error {
 	if _, constant := s.cpu.Immediates[t.address]; constant || fixed {
 		at, err := b.displace(s, t, 0)
 		if at != 0 {
-			b.enterSite(s, t.address, monitor.ActionDisplace, 0, uint32(at))
+			b.enterSite(s, t.address, monitor.ActionDisplace, uint32(at))
 		}
 		return err
 	}
@@ -269,7 +269,7 @@ func (b *Bridge) refine(s *scope, t *site) error {
 		return err
 	}
 	b.listsUsed += len(list)
-	b.enterSite(s, t.address, monitor.ActionDisplace, 0, uint32(at))
+	b.enterSite(s, t.address, monitor.ActionDisplace, uint32(at))
 	return nil
 }
 

@@ -146,7 +146,7 @@ func (f *frame) fault(la uint64) error {
 	const fetch = 1 << 4
 	if binary.LittleEndian.Uint64(f.raw[monitor.FrameError:])&fetch != 0 {
 		// The redirected view has data here: a page of a module of the snapshot.
-		if t := f.scope.sites[f.rip]; t != nil && f.view == redirected {
+		if t := b.siteAt(f.scope, f.rip); t != nil && f.view == redirected {
 			f.view = nonRedirected
 			if t.place != otherView {
 				return nil
@@ -156,7 +156,7 @@ func (f *frame) fault(la uint64) error {
 		return f.unknownCode()
 	}
 	root := f.scope.views[f.view].root
-	original, alias := b.original(la)
+	original, alias := b.unalias(la)
 	if alias && f.view == nonRedirected {
 		la, root = original, f.scope.views[redirected].root
 	}
@@ -179,7 +179,7 @@ func (f *frame) breakpoint() error {
 			return err
 		}
 	}
-	t := s.sites[f.rip]
+	t := b.siteAt(s, f.rip)
 	if t == nil {
 		return f.unknownCode()
 	}
@@ -195,8 +195,15 @@ func (f *frame) breakpoint() error {
 		}
 		return f.decide(t)
 	}
-	if t.place == otherView && f.view == nonRedirected && !b.cfg.ExitSwitching && b.alias(f.otherAddress(&t.inst)) {
-		return nil // displaced code has asked, and now goes there
+	if t.place == otherView && !b.cfg.ExitSwitching {
+		made := b.alias(f.otherAddress(&t.inst))
+		for _, la := range f.operands(&t.inst) {
+			made = b.alias(la) || made
+		}
+		if made {
+			return nil // displaced code has asked, and now goes there
+		}
+		return f.interpret(t, [2]bool{true, true})
 	}
 	view := f.view
 	switch t.place {

@@ -1,9 +1,11 @@
 package fastbridge
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"time"
 
 	"github.com/hybridbridge/emu/core/fastbridge/monitor"
 	"github.com/hybridbridge/emu/core/metadata"
@@ -28,13 +30,14 @@ type codePage struct {
 
 // scope is what the guest needs to run the system calls of one scope.
 type scope struct {
-	id    metadata.ScopeID
-	cpu   cpu.Scope
-	addr  uint64 // of struct scope in the monitor's window
-	data  []byte
-	views [2]view // non-redirected, redirected
-	sites map[uint64]*site
-	roots pages // ranges of cpu.Roots, for the monitor
+	id      metadata.ScopeID
+	cpu     cpu.Scope
+	addr    uint64 // of struct scope in the monitor's window
+	data    []byte
+	views   [2]view // non-redirected, redirected
+	outline *metadata.Outline
+	sites   map[uint64]*site // those that were looked at one by one
+	roots   pages            // ranges of cpu.Roots, for the monitor
 	// table is the monitor's, of addresses; entries is how many it has.
 	table   pages
 	entries int
@@ -152,10 +155,12 @@ func (b *Bridge) scope(id metadata.ScopeID, c cpu.Scope) (*scope, error) {
 	if s := b.scopes[id]; s != nil {
 		return s, nil
 	}
+	since := time.Now()
 	s := &scope{id: id, cpu: c, stacks: map[uint64]bool{}}
 	if err := b.build(s); err != nil {
 		return nil, err
 	}
+	b.stats.Views += time.Since(since)
 	b.scopes[id], b.byEntry[s.addr] = s, s
 	return s, nil
 }
@@ -173,41 +178,12 @@ func (b *Bridge) build(s *scope) error {
 	if err != nil {
 		return err
 	}
-	sites := b.set.Sites(s.id)
-	s.sites = make(map[uint64]*site, len(sites))
+	s.outline = b.set.Outline(s.id)
+	s.sites = map[uint64]*site{}
 	s.taken, s.found = map[uint64]*choices{}, map[policy.Category]uint64{}
-	known := make([]*site, 0, len(sites))
 	entries := len(b.hooks) + 256 // unknown sites that turn out to be decided come later
-	for i := range sites {
-		m := &sites[i]
-		a, ok := b.slow.Address(m.Location)
-		if !ok || m.Bits == 32 {
-			continue
-		}
-		if err := b.exposeCopy(a, m); err != nil {
-			return err
-		}
-		if !scoped(m) && !hooked(m) {
-			continue
-		}
-		in, _, err := b.code(a)
-		if err != nil {
-			return fmt.Errorf("fastbridge: the instruction at %s: %w", b.format(a), err)
-		}
-		if int(in.Len) != len(m.Bytes) {
-			continue // of another version of the code, which the kernel has patched
-		}
-		if c := hookChoices(m); c != nil {
-			s.taken[a] = c
-		}
-		if !scoped(m) {
-			continue
-		}
-		t := &site{address: a, inst: in}
-		t.decide(m)
-		known = append(known, t)
-		s.found[m.Category]++
-		if t.place != anywhere {
+	for _, m := range s.outline.Sites {
+		if p := placeOf(m); p == otherView || p == nowhere {
 			entries++
 		}
 	}
@@ -232,13 +208,11 @@ func (b *Bridge) build(s *scope) error {
 	binary.LittleEndian.PutUint64(s.data[monitor.ScopeMask:], uint64(len(s.table.mem))-1)
 	binary.LittleEndian.PutUint64(s.data[monitor.ScopePGDN:], windowBase+s.views[nonRedirected].root.pa-viewsBase)
 	binary.LittleEndian.PutUint64(s.data[monitor.ScopePGDR:], windowBase+s.views[redirected].root.pa-viewsBase)
-	for _, t := range known {
-		if err := b.admit(s, t); err != nil {
-			return err
-		}
+	if err := b.admitAll(s); err != nil {
+		return err
 	}
 	for a := range b.hooks {
-		b.enterSite(s, a, 0, 0, 0)
+		b.enterSite(s, a, 0, 0)
 	}
 	b.mapAliases(s)
 	for stack := range s.stacks {
@@ -283,6 +257,104 @@ func (b *Bridge) root(old, base *table) (*table, error) {
 	return base.copyTo(at), nil
 }
 
+// admitAll lets all sites of a scope run where they may.
+func (b *Bridge) admitAll(s *scope) error {
+	var to *codePage // where the last instruction went, and its page
+	var at uint64
+	for _, m := range s.outline.Sites {
+		a, ok := b.slow.Address(m.Location)
+		if !ok {
+			continue
+		}
+		code := b.original(a, int(m.Length))
+		if code == nil {
+			continue
+		}
+		if metadata.OutlineCheck(code) != m.Check {
+			if in, _, err := b.code(a); err != nil || in.Len != m.Length {
+				continue // another version of the code, which the kernel has patched
+			}
+		}
+		if m.Flags&metadata.InSubtree != 0 {
+			if err := b.exposeCopy(a, code); err != nil {
+				return err
+			}
+		}
+		if m.Flags&metadata.TakenHook != 0 {
+			s.taken[a] = hookChoices(s.outline.Contexts(m))
+		}
+		if m.Flags&metadata.Scoped == 0 {
+			continue
+		}
+		s.found[m.Category()]++
+		_, constant := s.cpu.Immediates[a]
+		if p := placeOf(m); b.cfg.ExitSwitching || constant || p == nowhere || p == otherView || maybeSpecial(code) || a&0xfff+uint64(len(code)) > 4096 {
+			in, _, err := b.code(a)
+			if err != nil {
+				return fmt.Errorf("fastbridge: the instruction at %s: %w", b.format(a), err)
+			}
+			if err := b.admit(s, newSite(s.outline, m, a, in)); err != nil {
+				return err
+			}
+			continue
+		}
+		// Most are copied only.
+		if la := a &^ 0xfff; to == nil || la != at {
+			p, err := b.codePage(s, nonRedirected, la)
+			if err != nil {
+				return err
+			}
+			to, at = p, la
+		}
+		copy(to.code[a&0xfff:], code)
+	}
+	for a := range b.hooks {
+		if p := s.views[nonRedirected].pages[a&^0xfff]; p != nil {
+			p.code[a&0xfff] = int3
+		}
+	}
+	return nil
+}
+
+// original returns code of the trusted kernel in its memory, of which all is there; nil if it is not.
+func (b *Bridge) original(a uint64, n int) []byte {
+	if a&0xfff+uint64(n) > 4096 {
+		code := make([]byte, n)
+		if (guest{b}).ReadLinear(a, code) != n {
+			return nil
+		}
+		return code
+	}
+	page, ok := b.texts[a&^0xfff]
+	if !ok {
+		if pa, _, mapped := b.mem.walk(b.clean, b.levels, a); mapped {
+			page = b.mem(pa)
+		}
+		b.texts[a&^0xfff] = page
+	}
+	if page == nil {
+		return nil
+	}
+	return page[a&0xfff:][:n]
+}
+
+// siteAt returns what is known about the instruction at an address, nil if nothing is.
+func (b *Bridge) siteAt(s *scope, a uint64) *site {
+	if t := s.sites[a]; t != nil {
+		return t
+	}
+	for _, m := range s.outline.At(b.slow.Location(a)) {
+		in, _, err := b.code(a)
+		if m.Flags&metadata.Scoped == 0 || err != nil || in.Len != m.Length {
+			continue
+		}
+		t := newSite(s.outline, m, a, in)
+		s.sites[a] = t
+		return t
+	}
+	return nil
+}
+
 // admit lets a site run where it may.
 func (b *Bridge) admit(s *scope, t *site) error {
 	s.sites[t.address] = t
@@ -290,31 +362,37 @@ func (b *Bridge) admit(s *scope, t *site) error {
 	if constant || special(&t.inst, s.cpu.Frozen) {
 		t.place = nowhere
 	}
-	switch t.place {
-	case otherView:
-		action, at, err := byte(monitor.ActionSwitch), uint64(0), error(nil)
-		if !b.cfg.ExitSwitching {
-			if at, err = b.displace(s, t, 0); err != nil {
-				return err
-			}
-		}
+	if t.place == otherView && !b.cfg.ExitSwitching {
+		at, err := b.displace(s, t, 0)
 		if at != 0 {
-			action = monitor.ActionDisplace
+			b.enterSite(s, t.address, monitor.ActionDisplace, uint32(at))
 		}
-		b.enterSite(s, t.address, action, 0, uint32(at))
-	case localView:
-		b.enterSite(s, t.address, 0, monitor.ActionSwitch, 0)
-	case nowhere:
-		return nil
+		return err
 	}
 	for v := range s.views {
 		if t.place == anywhere || t.place == localView && v == nonRedirected || t.place == otherView && v == redirected {
+			if v == redirected && !b.cfg.ExitSwitching {
+				continue // nothing ever runs there
+			}
 			if err := b.expose(s, v, t); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// maybeSpecial reports whether an instruction could be special, by its opcode.
+func maybeSpecial(code []byte) bool {
+	i := bytes.IndexByte(code, 0x0f)
+	if i < 0 || i+1 >= len(code) {
+		return false
+	}
+	switch code[i+1] {
+	case 0x01, 0x20, 0x22, 0x31:
+		return true
+	}
+	return bytes.IndexByte(code[i+1:], 0x0f) >= 0
 }
 
 // special reports whether an instruction never runs natively in a view: it would leave the view or read a clock that does not stand.
@@ -405,7 +483,7 @@ func (b *Bridge) closeModule(s *scope, la uint64) error {
 
 // enterSite enters an address into the scope's table, as long as that has room for the monitor to find an end: it asks about what is
 // not there.
-func (b *Bridge) enterSite(s *scope, a uint64, actionN, actionR byte, value uint32) {
+func (b *Bridge) enterSite(s *scope, a uint64, action byte, value uint32) {
 	mask := uint64(len(s.table.mem)) - 1
 	i := a * monitor.SiteSize & mask
 	for at := binary.LittleEndian.Uint64(s.table.mem[i:]); at != a; at = binary.LittleEndian.Uint64(s.table.mem[i:]) {
@@ -420,11 +498,10 @@ func (b *Bridge) enterSite(s *scope, a uint64, actionN, actionR byte, value uint
 	e := s.table.mem[i : i+monitor.SiteSize]
 	binary.LittleEndian.PutUint32(e[monitor.SiteValue:], value)
 	if h, ok := b.hooks[a]; ok {
-		actionN = b.hookSite(s, a, h, e)
-		actionR = actionN
+		action = b.hookSite(s, a, h, e)
 	}
 	binary.LittleEndian.PutUint64(e, a)
-	e[monitor.SiteAction], e[monitor.SiteAction+1] = actionN, actionR
+	e[monitor.SiteAction] = action
 }
 
 // hookSite makes the entry of a function with a hook, and returns the action. Those that the monitor cannot do are the host's.
@@ -433,7 +510,7 @@ func (b *Bridge) hookSite(s *scope, a uint64, h cpu.Hook, e []byte) (action byte
 		return monitor.ActionLocal
 	}
 	// Functions begin with a NOP or ENDBR64 of the tracer's or of the branch tracker's, which can be skipped.
-	if t := s.sites[a]; t != nil && t.inst.Op == isa.NOP && t.place == anywhere {
+	if t := b.siteAt(s, a); t != nil && t.inst.Op == isa.NOP && t.place == anywhere {
 		e[monitor.SiteSkip] = t.inst.Len
 	}
 	if h.Argument == 1 {

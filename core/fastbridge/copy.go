@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/hybridbridge/emu/core/fastbridge/monitor"
-	"github.com/hybridbridge/emu/core/metadata"
 	"github.com/hybridbridge/emu/cpu/isa"
 )
 
@@ -73,24 +72,14 @@ func (b *Bridge) makeCopy(last *table) error {
 	return nil
 }
 
-// exposeCopy puts an instruction into the copy, if it was executed in a local function.
-func (b *Bridge) exposeCopy(a uint64, m *metadata.Site) error {
-	if b.copy.delta == 0 || a < b.text.Lo || a+uint64(len(m.Bytes)) > b.text.Hi || a == b.copy.stays || !local(m) {
+// exposeCopy puts an instruction into the copy that was executed in a local function.
+func (b *Bridge) exposeCopy(a uint64, code []byte) error {
+	if b.copy.delta == 0 || a < b.text.Lo || a+uint64(len(code)) > b.text.Hi || a == b.copy.stays {
 		return nil
 	}
 	first, err := b.copyPage(a &^ 0xfff)
 	if err != nil || first.code[a&0xfff] != int3 {
 		return err
-	}
-	code := make([]byte, len(m.Bytes))
-	if (guest{b}).ReadLinear(a, code) != len(code) {
-		return nil
-	}
-	if !bytes.Equal(code, m.Bytes) {
-		// Displacements and immediates may differ, lengths may not.
-		if in, err := isa.Decode(code, isa.Mode64, b.vm.CPUConfig().Features); err != nil || int(in.Len) != len(code) {
-			return nil
-		}
 	}
 	const cr0, cr3 = 0x20, 0x22
 	if i := bytes.IndexByte(code, 0x0f); i >= 0 && i+1 < len(code) && code[i+1] >= cr0 && code[i+1] <= cr3 {
@@ -108,6 +97,7 @@ func (b *Bridge) exposeCopy(a uint64, m *metadata.Site) error {
 				return nil
 			}
 			at := len(code) - len(e.rest) - 4
+			code = bytes.Clone(code)
 			binary.LittleEndian.PutUint32(code[at:], binary.LittleEndian.Uint32(code[at:])-uint32(b.copy.delta))
 		}
 	}

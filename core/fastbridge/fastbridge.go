@@ -75,7 +75,9 @@ type Stats struct {
 	Unknown     uint64 `json:"unknown"`      // instructions that suspended the VM
 	Trainings   uint64 `json:"trainings"`
 	// Host is the time spent answering the monitor without FALLBACK's.
-	Host     time.Duration     `json:"host_ns"`
+	Host time.Duration `json:"host_ns"`
+	// Views is the part of it that went into making views of Meta-Data.
+	Views    time.Duration     `json:"views_ns"`
 	Fallback time.Duration     `json:"fallback_ns"`
 	Sites    map[string]uint64 `json:"sites"` // by category
 }
@@ -111,7 +113,8 @@ type Bridge struct {
 	displaced            map[uint64]uint64
 	substitutes          map[uint64]uint64
 	text                 cpu.Range
-	modules              map[uint64]bool // pages of modules with sites
+	texts                map[uint64]*[4096]byte // pages of code, by linear address; nil if not mapped
+	modules              map[uint64]bool        // pages of modules with sites
 
 	scopes  map[metadata.ScopeID]*scope
 	byEntry map[uint64]*scope // by the address of struct scope in the monitor
@@ -143,7 +146,7 @@ func AddMemory(m *machine.Machine, end uint64) (views, snapshot []byte, err erro
 func New(cfg Config, views []byte) (*Bridge, error) {
 	b := &Bridge{
 		cfg: cfg, vm: cfg.Machine, set: cfg.Known, scopes: map[metadata.ScopeID]*scope{}, byEntry: map[uint64]*scope{},
-		elided: map[[2]uint64]bool{}, modules: map[uint64]bool{}, displaced: map[uint64]uint64{}, substitutes: map[uint64]uint64{},
+		elided: map[[2]uint64]bool{}, modules: map[uint64]bool{}, displaced: map[uint64]uint64{}, texts: map[uint64]*[4096]byte{}, substitutes: map[uint64]uint64{},
 		aliases: aliases{map[int]int{}, map[int]int{}},
 	}
 	if b.set == nil {

@@ -277,7 +277,7 @@ func (f *frame) unknown() error {
 	if err := b.refresh(s, b.clean); err != nil {
 		return err
 	}
-	if t := s.sites[f.rip]; t == nil || t.place == nowhere && f.undecided(t) {
+	if t := b.siteAt(s, f.rip); t == nil || t.place == nowhere && f.undecided(t) {
 		return f.byOwner(where)
 	}
 	return nil
@@ -377,30 +377,21 @@ func (f *frame) offset(in *isa.Inst) uint64 {
 }
 
 // hookChoices tells the contexts apart in which the hook of the function that begins at a site did something, for an argument at an
-// address that both machines have; nil if it never did.
-func hookChoices(m *metadata.Site) *choices {
+// address that both machines have.
+func hookChoices(of []metadata.Context) *choices {
 	var contexts []metadata.Context
-	taken := false
-	for _, c := range m.Contexts {
+	for _, c := range of {
 		if c.Marks&(metadata.HookTaken|metadata.HookPassed) == 0 {
 			continue
 		}
 		c.Decision = metadata.Decision{Routes: []policy.Route{policy.Local}}
 		if c.Marks&metadata.HookTaken != 0 {
-			c.Routes[0], taken = policy.Snapshot, true
+			c.Routes[0] = policy.Snapshot
 		}
 		contexts = append(contexts, c)
 	}
-	if !taken {
-		return nil
-	}
 	c := newChoices(contexts, contexts)
 	return &c
-}
-
-// hooked reports whether a function with a hook begins at a site.
-func hooked(m *metadata.Site) bool {
-	return slices.ContainsFunc(m.Contexts, func(c metadata.Context) bool { return c.Marks&(metadata.HookTaken|metadata.HookPassed) != 0 })
 }
 
 // hookTaken says whether the hook of the function at RIP does something in this context.

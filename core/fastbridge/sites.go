@@ -1,10 +1,7 @@
 package fastbridge
 
 import (
-	"slices"
-
 	"github.com/hybridbridge/emu/core/metadata"
-	"github.com/hybridbridge/emu/core/policy"
 	"github.com/hybridbridge/emu/cpu/isa"
 )
 
@@ -27,39 +24,27 @@ type site struct {
 	refined bool    // they are the monitor's too
 }
 
-// decide makes a site of Meta-Data's. Its instruction has been decoded.
-func (s *site) decide(m *metadata.Site) {
-	switch n, r := m.Traps(); {
-	case n && r:
-		s.choices = newChoices(m.Contexts, needing(m.Contexts))
-	case n:
-		s.place = otherView
-	case r:
-		s.place = localView
-	default:
-		s.place = anywhere
+// placeOf is where a site may run.
+func placeOf(m metadata.OutlineSite) place {
+	switch m.Flags & (metadata.TrapsNonRedirected | metadata.TrapsRedirected) {
+	case metadata.TrapsNonRedirected | metadata.TrapsRedirected:
+		return nowhere
+	case metadata.TrapsNonRedirected:
+		return otherView
+	case metadata.TrapsRedirected:
+		return localView
 	}
+	return anywhere
 }
 
-// scoped reports whether an instruction may have been executed outside local functions, and local whether it may have been in one.
-func scoped(m *metadata.Site) bool {
-	return seen(m, func(r policy.Reason) bool { return r != policy.BySubtree })
-}
-
-func local(m *metadata.Site) bool {
-	// The stack and user space come before what a subtree means, and an instruction without memory operands has no reason at all.
-	return seen(m, func(r policy.Reason) bool { return r == policy.BySubtree || r == policy.ByStack || r == policy.ByUser })
-}
-
-func seen(m *metadata.Site, match func(policy.Reason) bool) bool {
-	return len(m.Operands) == 0 || slices.ContainsFunc(m.Operands, func(o metadata.Operand) bool {
-		for _, r := range o.Seen.All() {
-			if match(r) {
-				return true
-			}
-		}
-		return false
-	})
+// newSite makes a site of Meta-Data's, whose instruction has been decoded.
+func newSite(o *metadata.Outline, m metadata.OutlineSite, address uint64, in isa.Inst) *site {
+	t := &site{address: address, inst: in, place: placeOf(m)}
+	if t.place == nowhere {
+		contexts := o.Contexts(m)
+		t.choices = newChoices(contexts, needing(contexts))
+	}
+	return t
 }
 
 // choices decide by execution context. One that is known is found by its return addresses; the tree is for others, which it cannot

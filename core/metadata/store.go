@@ -48,10 +48,12 @@ func DefaultPath() (string, error) {
 }
 
 // bucket holds a bucket for each encoded Key. That has Envelopes: the head, with trainings and a list of scopes, the symbols,
-// and one for each scope, so that a run reads and changes only the scopes that it comes to.
+// and for each scope one with all and one with its Outline, so that a run reads and changes only the scopes that it comes to.
 var bucket = []byte("metadata")
 
 var headName, symbolsName = []byte("head"), []byte("symbols")
+
+func outlineName(id ScopeID) []byte { return fmt.Appendf(nil, "outline %q %q", id.Syscall, id.Name) }
 
 func scopeName(id ScopeID) []byte { return fmt.Appendf(nil, "scope %q %q", id.Syscall, id.Name) }
 
@@ -115,7 +117,9 @@ func (s *Store) get(b *bbolt.Bucket, key Key, take func([]byte) []byte) (*Set, e
 	}
 	set.trainings = head.trainings
 	for id, redirects := range head.scopes {
-		set.stored.scopes[id] = read(scopeName(id), redirects)
+		p := read(scopeName(id), redirects)
+		p.outline = take(b.Get(outlineName(id)))
+		set.stored.scopes[id] = p
 	}
 	if missing {
 		return nil, fmt.Errorf("%w: parts of %s are missing", ErrFormat, key)
@@ -129,20 +133,26 @@ func put(b *bbolt.Bucket, key Key, set *Set) error {
 	if err != nil {
 		return err
 	}
-	write := func(name []byte, part *Set) error {
-		v, err := Encode(map[Key]*Set{key: part})
+	write := func(name []byte, part *Set) (v []byte, err error) {
+		if v, err = Encode(map[Key]*Set{key: part}); err == nil {
+			err = b.Put(name, v)
+		}
+		return v, err
+	}
+	for id, sites := range set.scopes {
+		v, err := write(scopeName(id), &Set{scopes: map[ScopeID][]Site{id: sites}})
 		if err != nil {
 			return err
 		}
-		return b.Put(name, v)
-	}
-	for id, sites := range set.scopes {
-		if err := write(scopeName(id), &Set{scopes: map[ScopeID][]Site{id: sites}}); err != nil {
+		if v, err = encodeOutline(key, id, sites, v); err != nil {
+			return err
+		}
+		if err := b.Put(outlineName(id), v); err != nil {
 			return err
 		}
 	}
 	if set.stored.symbols == nil {
-		if err := write(symbolsName, &Set{symbols: set.symbols}); err != nil {
+		if _, err := write(symbolsName, &Set{symbols: set.symbols}); err != nil {
 			return err
 		}
 	}

@@ -16,7 +16,8 @@ type stored struct {
 // part is a Set with one scope, or with symbols alone, in the form of Encode.
 type part struct {
 	code      []byte
-	redirects bool // see Set.Redirects
+	outline   []byte // see Outline; nil in stores of older versions
+	redirects bool   // see Set.Redirects
 	key       Key
 	failed    *failure
 	once      sync.Once

@@ -96,6 +96,7 @@ func (x *Envelope) GetBody() []byte {
 type MetaData struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Sets          []*Set                 `protobuf:"bytes,1,rep,name=sets,proto3" json:"sets,omitempty"`
+	Outline       *Outline               `protobuf:"bytes,2,opt,name=outline,proto3" json:"outline,omitempty"` // in a store only, beside a Set of the sites that contexts decide
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -137,6 +138,119 @@ func (x *MetaData) GetSets() []*Set {
 	return nil
 }
 
+func (x *MetaData) GetOutline() *Outline {
+	if x != nil {
+		return x.Outline
+	}
+	return nil
+}
+
+// Outline is metadata.Outline.
+type Outline struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Of            []byte                 `protobuf:"bytes,1,opt,name=of,proto3" json:"of,omitempty"` // the SHA-256 in the Envelope of the scope that it was made of
+	Modules       []*OutlineModule       `protobuf:"bytes,2,rep,name=modules,proto3" json:"modules,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Outline) Reset() {
+	*x = Outline{}
+	mi := &file_metadata_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Outline) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Outline) ProtoMessage() {}
+
+func (x *Outline) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Outline.ProtoReflect.Descriptor instead.
+func (*Outline) Descriptor() ([]byte, []int) {
+	return file_metadata_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Outline) GetOf() []byte {
+	if x != nil {
+		return x.Of
+	}
+	return nil
+}
+
+func (x *Outline) GetModules() []*OutlineModule {
+	if x != nil {
+		return x.Modules
+	}
+	return nil
+}
+
+type OutlineModule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// For each site: its distance from the one before as a varint, its length, its check, and its flags, a byte each.
+	Sites         []byte `protobuf:"bytes,2,opt,name=sites,proto3" json:"sites,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OutlineModule) Reset() {
+	*x = OutlineModule{}
+	mi := &file_metadata_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OutlineModule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OutlineModule) ProtoMessage() {}
+
+func (x *OutlineModule) ProtoReflect() protoreflect.Message {
+	mi := &file_metadata_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OutlineModule.ProtoReflect.Descriptor instead.
+func (*OutlineModule) Descriptor() ([]byte, []int) {
+	return file_metadata_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *OutlineModule) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *OutlineModule) GetSites() []byte {
+	if x != nil {
+		return x.Sites
+	}
+	return nil
+}
+
 type Set struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Banner        string                 `protobuf:"bytes,1,opt,name=banner,proto3" json:"banner,omitempty"`
@@ -154,7 +268,7 @@ type Set struct {
 
 func (x *Set) Reset() {
 	*x = Set{}
-	mi := &file_metadata_proto_msgTypes[2]
+	mi := &file_metadata_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -166,7 +280,7 @@ func (x *Set) String() string {
 func (*Set) ProtoMessage() {}
 
 func (x *Set) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[2]
+	mi := &file_metadata_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -179,7 +293,7 @@ func (x *Set) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Set.ProtoReflect.Descriptor instead.
 func (*Set) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{2}
+	return file_metadata_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Set) GetBanner() string {
@@ -256,7 +370,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_metadata_proto_msgTypes[3]
+	mi := &file_metadata_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -268,7 +382,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[3]
+	mi := &file_metadata_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -281,7 +395,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{3}
+	return file_metadata_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Part) GetName() string {
@@ -318,7 +432,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_metadata_proto_msgTypes[4]
+	mi := &file_metadata_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -330,7 +444,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[4]
+	mi := &file_metadata_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -343,7 +457,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{4}
+	return file_metadata_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Frame) GetOuter() uint32 {
@@ -386,7 +500,7 @@ type Symbol struct {
 
 func (x *Symbol) Reset() {
 	*x = Symbol{}
-	mi := &file_metadata_proto_msgTypes[5]
+	mi := &file_metadata_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -398,7 +512,7 @@ func (x *Symbol) String() string {
 func (*Symbol) ProtoMessage() {}
 
 func (x *Symbol) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[5]
+	mi := &file_metadata_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -411,7 +525,7 @@ func (x *Symbol) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Symbol.ProtoReflect.Descriptor instead.
 func (*Symbol) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{5}
+	return file_metadata_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Symbol) GetModule() uint32 {
@@ -453,7 +567,7 @@ type Scope struct {
 
 func (x *Scope) Reset() {
 	*x = Scope{}
-	mi := &file_metadata_proto_msgTypes[6]
+	mi := &file_metadata_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -465,7 +579,7 @@ func (x *Scope) String() string {
 func (*Scope) ProtoMessage() {}
 
 func (x *Scope) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[6]
+	mi := &file_metadata_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -478,7 +592,7 @@ func (x *Scope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scope.ProtoReflect.Descriptor instead.
 func (*Scope) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{6}
+	return file_metadata_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Scope) GetName() uint32 {
@@ -517,7 +631,7 @@ type Site struct {
 
 func (x *Site) Reset() {
 	*x = Site{}
-	mi := &file_metadata_proto_msgTypes[7]
+	mi := &file_metadata_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -529,7 +643,7 @@ func (x *Site) String() string {
 func (*Site) ProtoMessage() {}
 
 func (x *Site) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[7]
+	mi := &file_metadata_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -542,7 +656,7 @@ func (x *Site) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Site.ProtoReflect.Descriptor instead.
 func (*Site) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{7}
+	return file_metadata_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Site) GetModule() uint32 {
@@ -607,7 +721,7 @@ type Operand struct {
 
 func (x *Operand) Reset() {
 	*x = Operand{}
-	mi := &file_metadata_proto_msgTypes[8]
+	mi := &file_metadata_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -619,7 +733,7 @@ func (x *Operand) String() string {
 func (*Operand) ProtoMessage() {}
 
 func (x *Operand) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[8]
+	mi := &file_metadata_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -632,7 +746,7 @@ func (x *Operand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operand.ProtoReflect.Descriptor instead.
 func (*Operand) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{8}
+	return file_metadata_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Operand) GetText() uint32 {
@@ -682,7 +796,7 @@ type Context struct {
 
 func (x *Context) Reset() {
 	*x = Context{}
-	mi := &file_metadata_proto_msgTypes[9]
+	mi := &file_metadata_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -694,7 +808,7 @@ func (x *Context) String() string {
 func (*Context) ProtoMessage() {}
 
 func (x *Context) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[9]
+	mi := &file_metadata_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -707,7 +821,7 @@ func (x *Context) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Context.ProtoReflect.Descriptor instead.
 func (*Context) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{9}
+	return file_metadata_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Context) GetFrame() uint32 {
@@ -751,7 +865,7 @@ type Plan struct {
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_metadata_proto_msgTypes[10]
+	mi := &file_metadata_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -763,7 +877,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[10]
+	mi := &file_metadata_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -776,7 +890,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{10}
+	return file_metadata_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Plan) GetRoutes() []byte {
@@ -826,7 +940,7 @@ type Training struct {
 
 func (x *Training) Reset() {
 	*x = Training{}
-	mi := &file_metadata_proto_msgTypes[11]
+	mi := &file_metadata_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -838,7 +952,7 @@ func (x *Training) String() string {
 func (*Training) ProtoMessage() {}
 
 func (x *Training) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[11]
+	mi := &file_metadata_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -851,7 +965,7 @@ func (x *Training) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Training.ProtoReflect.Descriptor instead.
 func (*Training) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{11}
+	return file_metadata_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Training) GetSnapshot() string {
@@ -892,7 +1006,7 @@ type ScopeID struct {
 
 func (x *ScopeID) Reset() {
 	*x = ScopeID{}
-	mi := &file_metadata_proto_msgTypes[12]
+	mi := &file_metadata_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +1018,7 @@ func (x *ScopeID) String() string {
 func (*ScopeID) ProtoMessage() {}
 
 func (x *ScopeID) ProtoReflect() protoreflect.Message {
-	mi := &file_metadata_proto_msgTypes[12]
+	mi := &file_metadata_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +1031,7 @@ func (x *ScopeID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScopeID.ProtoReflect.Descriptor instead.
 func (*ScopeID) Descriptor() ([]byte, []int) {
-	return file_metadata_proto_rawDescGZIP(), []int{12}
+	return file_metadata_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ScopeID) GetName() uint32 {
@@ -943,9 +1057,16 @@ const file_metadata_proto_rawDesc = "" +
 	"\x06format\x18\x01 \x01(\tR\x06format\x12%\n" +
 	"\x0eschema_version\x18\x02 \x01(\rR\rschemaVersion\x12\x16\n" +
 	"\x06sha256\x18\x03 \x01(\fR\x06sha256\x12\x12\n" +
-	"\x04body\x18\x04 \x01(\fR\x04body\"1\n" +
+	"\x04body\x18\x04 \x01(\fR\x04body\"b\n" +
 	"\bMetaData\x12%\n" +
-	"\x04sets\x18\x01 \x03(\v2\x11.emu.metadata.SetR\x04sets\"\xd4\x02\n" +
+	"\x04sets\x18\x01 \x03(\v2\x11.emu.metadata.SetR\x04sets\x12/\n" +
+	"\aoutline\x18\x02 \x01(\v2\x15.emu.metadata.OutlineR\aoutline\"P\n" +
+	"\aOutline\x12\x0e\n" +
+	"\x02of\x18\x01 \x01(\fR\x02of\x125\n" +
+	"\amodules\x18\x02 \x03(\v2\x1b.emu.metadata.OutlineModuleR\amodules\"9\n" +
+	"\rOutlineModule\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05sites\x18\x02 \x01(\fR\x05sites\"\xd4\x02\n" +
 	"\x03Set\x12\x16\n" +
 	"\x06banner\x18\x01 \x01(\tR\x06banner\x12\x19\n" +
 	"\bbtf_hash\x18\x02 \x01(\tR\abtfHash\x12\x16\n" +
@@ -1021,39 +1142,43 @@ func file_metadata_proto_rawDescGZIP() []byte {
 	return file_metadata_proto_rawDescData
 }
 
-var file_metadata_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_metadata_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_metadata_proto_goTypes = []any{
-	(*Envelope)(nil), // 0: emu.metadata.Envelope
-	(*MetaData)(nil), // 1: emu.metadata.MetaData
-	(*Set)(nil),      // 2: emu.metadata.Set
-	(*Part)(nil),     // 3: emu.metadata.Part
-	(*Frame)(nil),    // 4: emu.metadata.Frame
-	(*Symbol)(nil),   // 5: emu.metadata.Symbol
-	(*Scope)(nil),    // 6: emu.metadata.Scope
-	(*Site)(nil),     // 7: emu.metadata.Site
-	(*Operand)(nil),  // 8: emu.metadata.Operand
-	(*Context)(nil),  // 9: emu.metadata.Context
-	(*Plan)(nil),     // 10: emu.metadata.Plan
-	(*Training)(nil), // 11: emu.metadata.Training
-	(*ScopeID)(nil),  // 12: emu.metadata.ScopeID
+	(*Envelope)(nil),      // 0: emu.metadata.Envelope
+	(*MetaData)(nil),      // 1: emu.metadata.MetaData
+	(*Outline)(nil),       // 2: emu.metadata.Outline
+	(*OutlineModule)(nil), // 3: emu.metadata.OutlineModule
+	(*Set)(nil),           // 4: emu.metadata.Set
+	(*Part)(nil),          // 5: emu.metadata.Part
+	(*Frame)(nil),         // 6: emu.metadata.Frame
+	(*Symbol)(nil),        // 7: emu.metadata.Symbol
+	(*Scope)(nil),         // 8: emu.metadata.Scope
+	(*Site)(nil),          // 9: emu.metadata.Site
+	(*Operand)(nil),       // 10: emu.metadata.Operand
+	(*Context)(nil),       // 11: emu.metadata.Context
+	(*Plan)(nil),          // 12: emu.metadata.Plan
+	(*Training)(nil),      // 13: emu.metadata.Training
+	(*ScopeID)(nil),       // 14: emu.metadata.ScopeID
 }
 var file_metadata_proto_depIdxs = []int32{
-	2,  // 0: emu.metadata.MetaData.sets:type_name -> emu.metadata.Set
-	4,  // 1: emu.metadata.Set.frames:type_name -> emu.metadata.Frame
-	5,  // 2: emu.metadata.Set.symbols:type_name -> emu.metadata.Symbol
-	6,  // 3: emu.metadata.Set.scopes:type_name -> emu.metadata.Scope
-	11, // 4: emu.metadata.Set.trainings:type_name -> emu.metadata.Training
-	3,  // 5: emu.metadata.Set.parts:type_name -> emu.metadata.Part
-	7,  // 6: emu.metadata.Scope.sites:type_name -> emu.metadata.Site
-	8,  // 7: emu.metadata.Site.operands:type_name -> emu.metadata.Operand
-	9,  // 8: emu.metadata.Site.contexts:type_name -> emu.metadata.Context
-	10, // 9: emu.metadata.Context.plan:type_name -> emu.metadata.Plan
-	12, // 10: emu.metadata.Training.scopes:type_name -> emu.metadata.ScopeID
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	4,  // 0: emu.metadata.MetaData.sets:type_name -> emu.metadata.Set
+	2,  // 1: emu.metadata.MetaData.outline:type_name -> emu.metadata.Outline
+	3,  // 2: emu.metadata.Outline.modules:type_name -> emu.metadata.OutlineModule
+	6,  // 3: emu.metadata.Set.frames:type_name -> emu.metadata.Frame
+	7,  // 4: emu.metadata.Set.symbols:type_name -> emu.metadata.Symbol
+	8,  // 5: emu.metadata.Set.scopes:type_name -> emu.metadata.Scope
+	13, // 6: emu.metadata.Set.trainings:type_name -> emu.metadata.Training
+	5,  // 7: emu.metadata.Set.parts:type_name -> emu.metadata.Part
+	9,  // 8: emu.metadata.Scope.sites:type_name -> emu.metadata.Site
+	10, // 9: emu.metadata.Site.operands:type_name -> emu.metadata.Operand
+	11, // 10: emu.metadata.Site.contexts:type_name -> emu.metadata.Context
+	12, // 11: emu.metadata.Context.plan:type_name -> emu.metadata.Plan
+	14, // 12: emu.metadata.Training.scopes:type_name -> emu.metadata.ScopeID
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_metadata_proto_init() }
@@ -1061,14 +1186,14 @@ func file_metadata_proto_init() {
 	if File_metadata_proto != nil {
 		return
 	}
-	file_metadata_proto_msgTypes[10].OneofWrappers = []any{}
+	file_metadata_proto_msgTypes[12].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_metadata_proto_rawDesc), len(file_metadata_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
