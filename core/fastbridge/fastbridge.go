@@ -47,7 +47,7 @@ type Config struct {
 	Known *metadata.Set
 	// Train is FALLBACK: it learns what SLOW-BRIDGE makes of the command and returns all that is known then, or ErrTrained.
 	Train func(reason string) (*metadata.Set, error)
-	// ExitSwitching has the guest leave at each int3, as in the paper, instead of switching views by itself.
+	// ExitSwitching has the guest leave at each int3 and switch views, as in the paper, instead of displacing instructions by itself.
 	ExitSwitching bool
 }
 
@@ -202,7 +202,6 @@ func NewMemory(m *slowbridge.Memory, flat []byte) *Memory { return &Memory{m, ui
 // Stats returns the counters.
 func (b *Bridge) Stats() Stats {
 	s := b.stats
-	s.Switches += b.get(monitor.Switches)
 	s.Subtrees += b.get(monitor.Subtrees)
 	s.Displaced += b.get(monitor.Displaced)
 	s.Clean += b.get(monitor.Clean)

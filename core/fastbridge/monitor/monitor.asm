@@ -1,13 +1,13 @@
 ; The monitor: FAST-BRIDGE's code in the guest. `go generate` makes monitor.bin of it; monitor.go has the layout of the data.
 ;
 ; It is mapped at BASE in every address space. Outside scopes nothing of it runs but `enter`, in place of a call of
-; do_syscall_64. Within a scope one of two roots of page tables is in force, the views, and the view's IDT; what must run in the
+; do_syscall_64. Within a scope a view is in force, which is a root of page tables, and the views' IDT; what must run in the
 ; kernel's own address space (the clean root) is called from here and returns here, so that all state is on the kernel stack and
 ; any number of processes can be in scopes.
 ;
-; Most of a scope runs in the non-redirected view. It has the parts of the snapshot's address space that do not tell their machine at
-; other addresses, the aliases: an instruction that means one of them is executed out of its place, displaced, on the alias. Local
-; functions run there too, in a copy of the kernel's text in which nothing is patched.
+; That is the non-redirected view, as long as the guest is not to leave at each int3. It has the parts of the snapshot's address space that
+; do not tell their machine at other addresses, the aliases: an instruction that means one of them is executed out of its place,
+; displaced, on the alias. Local functions run there too, in a copy of the kernel's text in which nothing is patched.
 
 BITS 64
 DEFAULT REL
@@ -28,7 +28,6 @@ DEFAULT REL
 
 ; struct scope
 %define ROOT_N 0
-%define ROOT_R 8
 %define TABLE 16			; of struct site
 %define MASK 24				; size of the table in bytes less 1
 %define PGD_N 32			; addresses of the roots
@@ -37,7 +36,7 @@ DEFAULT REL
 %define ROOTS_END 56
 
 ; struct site
-%define SITE_ACTION 8			; a byte for each view
+%define SITE_ACTION 8
 %define SITE_SIZE 16
 %define SITE_SKIP 10			; bytes from the site to where a function goes on whose hook lets it run; 0 if the host must see to it;
 %define SKIP_BYTES 15			; with these two:
@@ -49,7 +48,6 @@ DEFAULT REL
 %define SITE_SIZES 11			; of a lock: its bytes, 4 or 8
 %define SITE_VALUE 12			; what an elided function returns, where in the object the lock is, or where displaced code is
 %define ONCE_ENTRIES 4096
-%define ACTION_SWITCH 1
 %define ACTION_LOCAL 2
 %define ACTION_ELIDE 3
 %define ACTION_LOCK 4
@@ -217,11 +215,13 @@ to_view:
 	mov rdi, [rdx+PGD_N]
 	mov ecx, 256			; user space, which may have grown
 	rep movsq
+	cmp byte [exit_always], 0
+	je .roots
 	mov rsi, rax
 	mov rdi, [rdx+PGD_R]
 	mov ecx, 256
 	rep movsq
-	lidt [view_idt]
+.roots:	lidt [view_idt]
 	test rbp, rbp
 	cmovz rbp, [rdx+ROOT_N]
 	mov cr3, rbp
@@ -284,14 +284,8 @@ breakpoint:
 	add rcx, SITE_SIZE
 	jmp .probe
 .found:	lea rbx, [rbx+rcx+SITE_ACTION]
-	mov rcx, cr3
-	cmp rcx, [rdx+ROOT_N]
-	mov rcx, [rdx+ROOT_R]
-	je .view
-	inc rbx
-	mov rcx, [rdx+ROOT_N]
-.view:	cmp byte [rbx], ACTION_DISPLACE
-	jne .switch
+	cmp byte [rbx], ACTION_DISPLACE
+	jne .local
 	inc qword [displaced]
 	and rbx, -SITE_SIZE		; the table is aligned
 	movsxd rax, dword [rbx+SITE_VALUE]
@@ -301,14 +295,7 @@ breakpoint:
 	pop rcx
 	pop rax
 	jmp [target]
-.switch:
-	cmp byte [rbx], ACTION_SWITCH
-	jne .local
-	inc qword [switches]
-	mov [rsp+32], rax
-	mov cr3, rcx
-	in_view
-; A local function: in the non-redirected view it is called in the copy, as far as that has it.
+; A local function is called in the copy, as far as that has it.
 .local:	cmp byte [rbx], ACTION_LOCAL
 	jne .hook
 	mov rbx, [rsp+32+24]		; the interrupted stack pointer
@@ -321,11 +308,7 @@ breakpoint:
 	inc qword [rcx+S_DEPTH]
 	lea rax, [resume]
 	mov [rbx], rax
-	mov rdx, [current]
-	mov rax, cr3
-	cmp rax, [rdx+ROOT_N]
 	mov rax, [rsp+32]
-	jne .clean
 ; Code of a local function: rax is where it is to go on.
 .local_code:
 	mov rdx, rax
@@ -762,7 +745,6 @@ fault:		dq 0
 next_scope:	dq 0
 next_root:	dq 0
 next_clean:	dq 0
-switches:	dq 0
 subtrees:	dq 0
 interrupts:	dq 0
 hooks:		dq 0

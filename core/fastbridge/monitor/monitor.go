@@ -59,8 +59,7 @@ const (
 	NextScope
 	NextRoot
 	NextClean
-	Switches // counters
-	Subtrees
+	Subtrees // counters
 	Interrupts
 	Hooks
 	DirectLimit // sizes of the direct map and of vmemmap, and where in them the trusted VM's part begins
@@ -128,7 +127,7 @@ const (
 	ScopeSize
 )
 
-// A site in a scope's table: its address, then a byte for each view.
+// A site in a scope's table: its address, then what to do.
 const (
 	SiteSize   = 16
 	SiteAction = 8
@@ -157,7 +156,6 @@ const (
 
 // Actions. Anything else asks the host.
 const (
-	ActionSwitch   = 1 // the other view
 	ActionLocal    = 2 // the function runs as it would outside scopes
 	ActionElide    = 3 // the function returns, if its first argument is the snapshot's
 	ActionLock     = 4 // the lock, if it is the snapshot's, is set free
