@@ -99,8 +99,10 @@ func (b *Bridge) enter() {
 	b.put(monitor.NextScope, 0)
 	clean := b.get(monitor.Root)
 	b.clean = clean & addresses
-	sc, id := b.slow.Choose(b.get(monitor.Regs), b.get(monitor.Number)&0xffffffff)
+	regs, nr := b.get(monitor.Regs), b.get(monitor.Number)&0xffffffff
+	sc, id := b.slow.Choose(regs, nr)
 	if id.Name == "" && b.plain(id) {
+		b.remember(nr, regs, 1)
 		return
 	}
 	s, err := b.scope(id, sc)
@@ -116,6 +118,7 @@ func (b *Bridge) enter() {
 		return
 	}
 	b.stats.Scopes++
+	b.remember(nr, regs, s.addr)
 	b.put(monitor.NextScope, s.addr)
 }
 

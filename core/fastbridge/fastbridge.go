@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 	"time"
 
 	"github.com/hybridbridge/emu/core/fastbridge/monitor"
@@ -105,6 +106,7 @@ type Bridge struct {
 	baseR   *table
 	poison  uint64 // a page of int3
 	aliases aliases
+	types   []uint64 // struct file_system_type of the kinds of files that the monitor knows, from 1 on
 	copy    textCopy
 	// Where the monitor sees displaced code, with its sites by address, lists of contexts, and substitutes by where the snapshot's memory has them.
 	stubs, lists         []byte
@@ -147,7 +149,7 @@ func New(cfg Config, views []byte) (*Bridge, error) {
 	b := &Bridge{
 		cfg: cfg, vm: cfg.Machine, set: cfg.Known, scopes: map[metadata.ScopeID]*scope{}, byEntry: map[uint64]*scope{},
 		elided: map[[2]uint64]bool{}, modules: map[uint64]bool{}, displaced: map[uint64]uint64{}, texts: map[uint64]*[4096]byte{}, substitutes: map[uint64]uint64{},
-		aliases: aliases{map[int]int{}, map[int]int{}},
+		aliases: aliases{map[int]int{}, map[int]int{}}, types: []uint64{0},
 	}
 	if b.set == nil {
 		b.set = new(metadata.Set)
@@ -203,6 +205,8 @@ func NewMemory(m *slowbridge.Memory, flat []byte) *Memory { return &Memory{m, ui
 func (b *Bridge) Stats() Stats {
 	s := b.stats
 	s.Subtrees += b.get(monitor.Subtrees)
+	s.Syscalls += b.get(monitor.Chosen)
+	s.Scopes += b.get(monitor.Entered)
 	s.Displaced += b.get(monitor.Displaced)
 	s.Clean += b.get(monitor.Clean)
 	s.Interrupts += b.get(monitor.Interrupts)
@@ -331,6 +335,10 @@ func (b *Bridge) install() error {
 	if b.cfg.ExitSwitching {
 		b.put(monitor.ExitAlways, 1)
 	}
+	f := b.slow.FileFields()
+	for i, v := range [...]uint64{f.Argument, f.Task, f.Files, f.FDT, f.MaxFDs, f.FD, f.Inode, f.Mode, f.Super, f.Type, f.ProcPID} {
+		b.put(monitor.FileFields+8*i, v)
+	}
 	if err := b.makeIDT(); err != nil {
 		return err
 	}
@@ -417,11 +425,46 @@ func (b *Bridge) hookEntry() error {
 func (b *Bridge) allow() {
 	bits := b.mon[monitor.Calls : monitor.Calls+128]
 	clear(bits)
+	rows := b.mon[monitor.Rows : monitor.Rows+1024]
+	clear(rows)
+	clear(b.mon[monitor.Scopes:monitor.Substitutes])
+	row := 0
 	for _, n := range b.slow.Syscalls(func(id metadata.ScopeID) bool { return !b.plain(id) }) {
-		if n < 1024 {
-			bits[n/8] |= 1 << (n % 8)
+		if n >= 1024 {
+			continue
+		}
+		bits[n/8] |= 1 << (n % 8)
+		if !b.cfg.ExitSwitching && row+1 < monitor.MaxRows && b.slow.OnFile(n) {
+			row++
+			rows[n] = byte(row)
 		}
 	}
+}
+
+// remember tells the monitor which scope a system call has on a kind of file, so that it need not ask again; 1 is none.
+func (b *Bridge) remember(nr, regs, scope uint64) {
+	if nr >= 1024 || b.mon[monitor.Rows+nr] == 0 {
+		return
+	}
+	snapshot, fsType, proc, ok := b.slow.FileType(regs)
+	if !ok {
+		return
+	}
+	kind := 0
+	if !snapshot {
+		if kind = slices.Index(b.types, fsType); kind < 0 {
+			if len(b.types) == monitor.Kinds {
+				return
+			}
+			kind = len(b.types)
+			b.types = append(b.types, fsType)
+			b.put(monitor.Types+8*kind, fsType)
+			if proc {
+				b.put(monitor.ProcType, fsType)
+			}
+		}
+	}
+	b.put(monitor.Scopes+8*(int(b.mon[monitor.Rows+nr])*monitor.Kinds+kind), scope)
 }
 
 // plain reports whether a system call is known, and known to touch nothing of the snapshot.

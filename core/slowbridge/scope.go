@@ -261,12 +261,27 @@ func (b *Bridge) text(la uint64) string {
 	return text
 }
 
-// fileKind returns the filesystem type of a descriptor of the current process, "chr:MAJOR:MINOR" for a character device,
-// "socket:FAMILY" for a socket, "proc:own" for a file of a process of the trusted VM, "snapshot" for what was opened there, or "".
-func (b *Bridge) fileKind(fd uint64) string {
+// open is an open file of the current process.
+type open struct {
+	inode    uint64
+	snapshot bool   // the inode is the snapshot's, and nothing else is known
+	mode     uint64 // its type: S_IFMT
+	fsType   uint64 // struct file_system_type
+	own      bool   // it belongs to a process of the trusted VM, if the filesystem is proc
+}
+
+// Types of inodes (include/uapi/linux/stat.h).
+const (
+	modeType      = 0xf000
+	modeCharacter = 0x2000
+	modeSocket    = 0xc000
+)
+
+// descriptor finds the file of a descriptor of the current process.
+func (b *Bridge) descriptor(fd uint64) (o open, ok bool) {
 	f := &b.files
 	var at uint64
-	ok := true
+	ok = true
 	follow := func(la uint64) uint64 {
 		v, good := b.localWord(la)
 		ok = ok && good && v != 0
@@ -276,36 +291,95 @@ func (b *Bridge) fileKind(fd uint64) string {
 	at = follow(at + f.fdt)
 	limit, _ := b.localWord(at + f.maxFDs)
 	if !ok || fd >= limit&0xffffffff {
-		return ""
+		return o, false
 	}
 	at = follow(at + f.fd)
 	file := follow(at + fd*b.types.word)
-	if b.guest.FromSnapshot(file + f.inode) {
-		return "snapshot"
+	o.snapshot = b.guest.FromSnapshot(file + f.inode)
+	o.inode = follow(file + f.inode)
+	if o.snapshot || !ok {
+		return o, ok
 	}
-	inode := follow(file + f.inode)
-	if mode, _ := b.localWord(inode + f.mode); ok && mode&0xf000 == 0x2000 { // S_IFCHR
-		dev, _ := b.localWord(inode + f.device)
+	mode, _ := b.localWord(o.inode + f.mode)
+	o.mode = mode & modeType
+	o.fsType = follow(follow(o.inode+f.super) + f.fsType)
+	if pid := o.inode - f.procInode + f.procPID; !b.guest.FromSnapshot(pid) {
+		p, _ := b.localWord(pid)
+		o.own = p != 0
+	}
+	return o, ok
+}
+
+// fileKind returns the filesystem type of a descriptor of the current process, "chr:MAJOR:MINOR" for a character device,
+// "socket:FAMILY" for a socket, "proc:own" for a file of a process of the trusted VM, "snapshot" for what was opened there, or "".
+func (b *Bridge) fileKind(fd uint64) string {
+	o, ok := b.descriptor(fd)
+	switch {
+	case !ok:
+		return ""
+	case o.snapshot:
+		return "snapshot"
+	case o.mode == modeCharacter:
+		dev, _ := b.localWord(o.inode + b.files.device)
 		return fmt.Sprintf("chr:%d:%d", dev&0xffffffff>>20, dev&0xfffff)
 	}
-	super := follow(inode + f.super)
-	kind := follow(super + f.fsType)
-	name := follow(kind + f.fsName)
-	if !ok {
-		return ""
-	}
+	name, _ := b.localWord(o.fsType + b.files.fsName)
 	fs := b.text(name)
-	if pid := inode - f.procInode + f.procPID; fs == "proc" && !b.guest.FromSnapshot(pid) {
-		if p, _ := b.localWord(pid); p != 0 {
-			return "proc:own"
-		}
+	if fs == "proc" && o.own {
+		return "proc:own"
 	}
 	if fs != "sockfs" {
 		return fs
 	}
-	sock := follow(inode - f.socketInode + f.socketSock)
-	family, _ := reader(b.localRead).number(sock+f.skFamily, 2)
+	sock, _ := b.localWord(o.inode - b.files.socketInode + b.files.socketSock)
+	family, _ := reader(b.localRead).number(sock+b.files.skFamily, 2)
 	return "socket:" + familyName(family)
+}
+
+// FileFields are where a 64-bit kernel has what most kinds of files are known by: offsets in bytes.
+type FileFields struct {
+	Argument          uint64 // of a system call, the first, in struct pt_regs
+	Task              uint64 // the current one, among per-CPU variables
+	Files, FDT        uint64 // in struct task_struct, files_struct
+	MaxFDs, FD        uint64 // in struct fdtable
+	Inode             uint64 // in struct file
+	Mode, Super, Type uint64 // in struct inode, and in its super_block
+	ProcPID           uint64 // of a proc_inode, from its inode on
+}
+
+// FileFields returns them.
+func (b *Bridge) FileFields() FileFields {
+	f := &b.files
+	return FileFields{
+		Argument: b.entry.args[0], Task: f.task, Files: f.files, FDT: f.fdt, MaxFDs: f.maxFDs, FD: f.fd, Inode: f.inode,
+		Mode: f.mode, Super: f.super, Type: f.fsType, ProcPID: f.procPID - f.procInode,
+	}
+}
+
+// OnFile reports whether the scope of a system call hangs on the kind of the file of its first argument, and on nothing else.
+func (b *Bridge) OnFile(nr int) bool {
+	if nr >= len(b.entry.calls) || b.trace != nil {
+		return false
+	}
+	for _, s := range b.policy.Scopes {
+		if slices.Contains(s.Syscalls, b.entry.calls[nr]) && (len(s.Paths) > 0 || len(s.Files) > 0 && s.FileArgument != 0) {
+			return false
+		}
+	}
+	return true
+}
+
+// FileType returns what alone the kind of the file of a system call's first argument hangs on: that its inode is the snapshot's, or its
+// struct file_system_type, and whether that is proc's. ok is false where more has to be looked at.
+func (b *Bridge) FileType(regs uint64) (snapshot bool, fsType uint64, proc, ok bool) {
+	fd, _ := b.localWord(regs + b.entry.args[0])
+	o, ok := b.descriptor(fd & 0xffffffff)
+	if !ok || o.snapshot {
+		return o.snapshot, 0, false, ok
+	}
+	name, _ := b.localWord(o.fsType + b.files.fsName)
+	proc = b.text(name) == "proc"
+	return false, o.fsType, proc, o.mode != modeCharacter && o.mode != modeSocket && !(proc && o.own)
 }
 
 // familyName returns the name of an address family (include/linux/socket.h).

@@ -48,6 +48,8 @@ DEFAULT REL
 %define SITE_SIZES 11			; of a lock: its bytes, 4 or 8
 %define SITE_VALUE 12			; what an elided function returns, where in the object the lock is, or where displaced code is
 %define ONCE_ENTRIES 4096
+%define KINDS 8				; of files
+%define ROWS 64				; of system calls that hang on them
 %define ACTION_LOCAL 2
 %define ACTION_ELIDE 3
 %define ACTION_LOCK 4
@@ -159,7 +161,99 @@ enter:
 	ja .plain
 	bt qword [calls], rsi
 	jnc .plain
-	mov [frame], rsp
+	lea rax, [rows]
+	movzx r8d, byte [rax+rsi]
+	test r8d, r8d
+	jz .ask
+; The scope hangs on the file of the first argument: this is slowbridge.Bridge.FileType.
+%macro follow 1
+	add rax, [%1]
+	mov rax, [rax]
+%endmacro
+	mov r9, [f_argument]
+	mov ecx, [rdi+r9]
+	mov rax, [f_task]
+	mov rax, [gs:rax]
+	follow f_files
+	follow f_fdt
+	mov r9, [f_max_fds]
+	cmp ecx, [rax+r9]
+	jae .ask
+	follow f_fd
+	mov rax, [rax+rcx*8]
+	test rax, rax
+	jz .ask
+	follow f_inode
+	xor r9d, r9d			; the snapshot's
+	mov rcx, rax
+	sub rcx, [page_offset]
+	cmp rcx, [direct_limit]
+	jae .ask
+	cmp rcx, 0x100000
+	jb .ask
+	cmp rcx, [boundary]
+	jb .kind
+	mov r9, [f_mode]
+	movzx edx, word [rax+r9]
+	and edx, 0xf000
+	cmp edx, 0x2000			; a character device
+	je .ask
+	cmp edx, 0xc000			; a socket
+	je .ask
+	mov r9, [f_super]
+	mov rcx, [rax+r9]
+	mov rdx, rcx
+	sub rdx, [page_offset]
+	cmp rdx, [direct_limit]
+	jae .ask
+	cmp rdx, [boundary]
+	jb .ask
+	mov r9, [f_type]
+	mov rcx, [rcx+r9]
+	cmp rcx, [proc_type]
+	jne .types
+	mov r9, [f_proc_pid]
+	mov rdx, [rax+r9]
+	test rdx, rdx
+	jz .types
+	sub rdx, [page_offset]
+	cmp rdx, [boundary]
+	jae .ask
+	cmp rdx, 0x100000
+	jb .ask
+.types:	lea rdx, [types]
+	mov r9d, 1
+.type:	cmp [rdx+r9*8], rcx
+	je .kind
+	inc r9d
+	cmp r9d, KINDS
+	jb .type
+	jmp .ask
+.kind:	imul r8d, r8d, KINDS
+	add r8d, r9d
+	lea rdx, [scopes]
+	mov rax, [rdx+r8*8]
+	test rax, rax
+	jz .ask
+	inc qword [chosen]
+	cmp rax, 1			; no scope
+	je .plain
+	inc qword [entered]
+	stack rcx
+	mov [rcx+S_SCOPE], rax
+	mov qword [rcx+S_DEPTH], 0
+	lea rdx, [finish]
+	mov [rsp], rdx
+	push rdi
+	push rsi
+	push rbp
+	xor ebp, ebp
+	call to_view
+	pop rbp
+	pop rsi
+	pop rdi
+	jmp [do_syscall_64]
+.ask:	mov [frame], rsp
 	mov [regs], rdi
 	mov [number], rsi
 	mov rax, cr3
@@ -763,7 +857,24 @@ slot_shift:	dq 0
 displaced:	dq 0
 clean:		dq 0
 once_left:	dq ONCE_ENTRIES*3/4
+f_argument:	dq 0
+f_task:		dq 0
+f_files:	dq 0
+f_fdt:		dq 0
+f_max_fds:	dq 0
+f_fd:		dq 0
+f_inode:	dq 0
+f_mode:		dq 0
+f_super:	dq 0
+f_type:		dq 0
+f_proc_pid:	dq 0
+proc_type:	dq 0
+chosen:		dq 0
+entered:	dq 0
 aliases:	times 512 dq 0
 calls:		times 128 db 0
 handlers:	times 256 dq 0
 once:		times ONCE_ENTRIES*2 dq 0
+rows:		times 1024 db 0
+types:		times KINDS dq 0
+scopes:		times ROWS*KINDS dq 0

@@ -77,7 +77,22 @@ const (
 	Displaced // counters
 	Clean
 	OnceLeft // how many calls of such functions have room yet
-	Aliases  // by entry of the root of the page tables: how far away its alias is, 0 if there is none; 512 of 8 bytes
+	// FileFields are slowbridge.FileFields in its order.
+	FileFields
+	_
+	_
+	_
+	_
+	_
+	_
+	_
+	_
+	_
+	_
+	ProcType // the struct file_system_type of proc
+	Chosen   // counters of system calls, and of those that have a scope
+	Entered
+	Aliases // by entry of the root of the page tables: how far away its alias is, 0 if there is none; 512 of 8 bytes
 )
 
 // More data, whose sizes are other ones.
@@ -87,8 +102,17 @@ const (
 	// Once has the calls of functions with SkipOnce: function and argument.
 	Once        = Handlers + 256*8
 	OnceEntries = 4096
+	// Rows has a byte for each system call: which row of Scopes it has, 0 if it is to ask. The kind of its file is the column: 0 for the
+	// snapshot's, or the number in Types of its struct file_system_type.
+	Rows = Once + 16*OnceEntries
+	// Kinds and MaxRows are the numbers of columns and rows.
+	Kinds   = 8
+	MaxRows = 64
+	Types   = Rows + 1024
+	// Scopes are addresses of scopes; 0 is to ask, 1 is none.
+	Scopes = Types + 8*Kinds
 	// Substitutes are words of 8 bytes, up to the end of the monitor's 2 MiB.
-	Substitutes = Once + 16*OnceEntries
+	Substitutes = Scopes + 8*Kinds*MaxRows
 )
 
 // Offsets in a saved frame: the general registers in the order of saving, then vector, error code and what the CPU pushed.
