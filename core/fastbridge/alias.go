@@ -68,7 +68,7 @@ func (b *Bridge) mapAliases(s *scope) {
 }
 
 // compileContexts makes the monitor's list of the contexts in which a site is known, in the order in which metadata.Deepest prefers them.
-func (b *Bridge) compileContexts(known []metadata.Context, perCPU bool) []byte {
+func (b *Bridge) compileContexts(known []metadata.Context, in *isa.Inst) []byte {
 	contexts := slices.Clone(known)
 	slices.SortStableFunc(contexts, func(x, y metadata.Context) int {
 		depth := func(c metadata.Context) uint32 {
@@ -91,7 +91,7 @@ func (b *Bridge) compileContexts(known []metadata.Context, perCPU bool) []byte {
 			return true
 		})
 		e := binary.LittleEndian.AppendUint16(nil, uint16(len(path)))
-		e = binary.LittleEndian.AppendUint16(e, says(same, perCPU))
+		e = binary.LittleEndian.AppendUint16(e, says(same, in))
 		e = append(e, make([]byte, monitor.ContextHead-len(e))...)
 		possible := true
 		for _, f := range path {
@@ -107,17 +107,27 @@ func (b *Bridge) compileContexts(known []metadata.Context, perCPU bool) []byte {
 	return binary.LittleEndian.AppendUint64(list, monitor.ContextsEnd)
 }
 
-// says is what contexts with the same return addresses say; 0 if the host must. Counters by processor are the trusted VM's where they were
-// both machines'.
-func says(contexts []metadata.Context, perCPU bool) uint16 {
+// says is what contexts with the same return addresses say; 0 if the host must. See frame.byOwner for those that do not agree.
+func says(contexts []metadata.Context, in *isa.Inst) uint16 {
 	snapshot := theirs(contexts)
 	switch {
-	case slices.ContainsFunc(contexts, func(c metadata.Context) bool { return !c.Plan.Default() }) || snapshot == nil && !perCPU:
+	case slices.ContainsFunc(contexts, func(c metadata.Context) bool { return !c.Plan.Default() }):
 		return 0
-	case snapshot != nil && *snapshot:
+	case snapshot == nil && in.Seg == isa.GS:
+		return monitor.ContextLocal
+	case snapshot == nil && readsWord(in):
+		return monitor.ContextEither
+	case snapshot == nil:
+		return 0
+	case *snapshot:
 		return monitor.ContextSnapshot
 	}
 	return monitor.ContextLocal
+}
+
+// readsWord reports whether an instruction does nothing with memory but read 8 bytes at most.
+func readsWord(in *isa.Inst) bool {
+	return !slices.ContainsFunc(in.Args[:], func(a isa.Operand) bool { return a.Kind == isa.KindMem && (a.Access != isa.Read || a.Size > 8) })
 }
 
 // theirs reports whether the operand is the snapshot's in contexts that cannot be told apart; nil if they do not agree, nor do the
@@ -251,11 +261,27 @@ func (b *Bridge) refine(s *scope, t *site) error {
 		}
 		return err
 	}
-	list := b.compileContexts(t.choices.known, t.inst.Seg == isa.GS)
+	list := b.compileContexts(t.choices.known, &t.inst)
 	const most = 1 << 16
 	if len(t.choices.known) == 0 || len(list) > most {
 		return nil
 	}
+	return b.displaceBy(s, t, list)
+}
+
+// byAddress makes the code for a site of which nothing is known: it asks unless the address tells.
+func (b *Bridge) byAddress(s *scope, t *site) error {
+	if b.cfg.ExitSwitching || t.inst.Seg >= isa.FS || special(&t.inst, s.cpu.Frozen) {
+		return nil
+	}
+	if _, hooked := b.hooks[t.address]; hooked {
+		return nil
+	}
+	return b.displaceBy(s, t, b.compileContexts(nil, &t.inst))
+}
+
+// displaceBy displaces a site by a list of contexts.
+func (b *Bridge) displaceBy(s *scope, t *site, list []byte) error {
 	if len(b.lists)-b.listsUsed < len(list) {
 		pa, mem, err := b.window.take(max(16, uint64(len(list)+4095)/4096))
 		if err != nil {

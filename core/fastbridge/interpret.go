@@ -192,19 +192,53 @@ func (f *frame) unknownCode() error {
 	if err != nil {
 		return fmt.Errorf("at %s: %w", b.format(f.rip), err)
 	}
-	t := &site{address: f.rip, inst: in}
-	if t.place = f.derive(&in); t.place == nowhere {
+	if f.derive(&in, f.rip) == nowhere {
 		return f.unknown()
 	}
-	b.stats.Derived++
-	if err := b.admit(f.scope, t); err != nil {
+	if err := f.deriveFrom(f.rip); err != nil {
 		return err
 	}
 	return f.breakpoint()
 }
 
-// derive finds where an instruction may run that was never seen.
-func (f *frame) derive(in *isa.Inst) place {
+// deriveFrom lets the instruction at an address run, and those that may follow it, as far as they are not known and the rules decide them.
+func (f *frame) deriveFrom(a uint64) error {
+	const most = 64 // instructions at once
+	b := f.b
+	after := []uint64{a}
+	for n := 0; n < most && len(after) > 0; n++ {
+		a, after = after[len(after)-1], after[:len(after)-1]
+		if _, hooked := b.hooks[a]; hooked && n > 0 || a < b.text.Lo || a >= b.text.Hi || b.siteAt(f.scope, a) != nil {
+			continue
+		}
+		in, _, err := b.code(a)
+		if err != nil {
+			continue
+		}
+		t := &site{address: a, inst: in}
+		if t.place = f.derive(&in, a); t.place == nowhere {
+			continue
+		}
+		b.stats.Derived++
+		if err := b.admit(f.scope, t); err != nil {
+			return err
+		}
+		next := a + uint64(in.Len)
+		switch in.Op {
+		case isa.JMP:
+			after = append(after, next+in.Imm)
+		case isa.JCC:
+			after = append(after, next+in.Imm, next)
+		case isa.RET, isa.JMP_IND, isa.JMP_FAR, isa.RET_FAR, isa.IRET, isa.UD0, isa.UD1, isa.UD2:
+		default:
+			after = append(after, next)
+		}
+	}
+	return nil
+}
+
+// derive finds where an instruction at an address may run that was never seen.
+func (f *frame) derive(in *isa.Inst, at uint64) place {
 	switch in.Op {
 	case isa.MOVS, isa.STOS, isa.LODS, isa.CMPS, isa.SCAS:
 		return nowhere
@@ -226,7 +260,7 @@ func (f *frame) derive(in *isa.Inst) place {
 	case in.Seg == isa.GS && in.Base == isa.RegRIP:
 		return anywhere
 	case in.Seg < isa.FS && in.Base == isa.RegRIP && in.Index == isa.RegNone:
-		la += f.rip + uint64(in.Len)
+		la += at + uint64(in.Len)
 	case in.Seg < isa.FS && in.Base == isa.RegNone && in.Index == isa.RegNone:
 	case in.Seg < isa.FS && in.Base == isa.RSP && in.Index == isa.RegNone:
 		return anywhere
@@ -305,6 +339,9 @@ func (f *frame) byOwner(where string) error {
 		told = told && (b.owners.Snapshot(la) || f.inRoots(la) || b.trusted(la) || la-f.gpr[isa.RSP]&^(b.redirect.StackSize-1) < b.redirect.StackSize || b.same(&in, la))
 	}
 	if told {
+		if err := b.byAddress(f.scope, t); err != nil {
+			return err
+		}
 		return f.interpret(t, [2]bool{})
 	}
 	return fmt.Errorf("SLOW-BRIDGE has run the same command and has not learned what the instruction at %s does in this context; "+

@@ -58,6 +58,7 @@ DEFAULT REL
 ; Whose an operand is, in a list of contexts.
 %define LOCAL 1
 %define SNAPSHOT 2
+%define EITHER 3			; either's, if both have the same there
 
 	ORG BASE
 	jmp near enter			; the entry points have fixed places
@@ -705,6 +706,8 @@ locate:
 	call contexts
 	cmp ebx, SNAPSHOT
 	je there
+	cmp ebx, EITHER
+	je compare
 	cmp ebx, LOCAL
 	jne cannot_say
 	mov rdx, [current]
@@ -718,13 +721,14 @@ locate:
 	jb there
 .next:	add rsi, 16
 	jmp .root
-there:	mov rdx, rax
-	mov cl, [slot_shift]
-	shr rdx, cl
-	and edx, 511
-	lea rcx, [aliases]
-	mov rdx, [rcx+rdx*8]
-	test rdx, rdx
+compare:
+	call alias
+	jz cannot_say
+	mov rcx, [rax]
+	cmp rcx, [rax+rdx]		; a fault here has the host map the page
+	je locate_end
+	jmp cannot_say
+there:	call alias
 	jz cannot_say
 	add [rsp+L_ADDRESS], rdx
 locate_end:
@@ -740,6 +744,16 @@ locate_return:
 cannot_say:
 	stc
 	jmp locate_return
+
+; alias sets rdx to how far away the alias of address rax is, and the zero flag if there is none. It changes rcx.
+alias:	mov rdx, rax
+	mov cl, [slot_shift]
+	shr rdx, cl
+	and edx, 511
+	lea rcx, [aliases]
+	mov rdx, [rcx+rdx*8]
+	test rdx, rdx
+	ret
 
 ; locate_cpu is locate for a per-CPU variable: the address is that in the snapshot, and becomes 0 if the variable is the trusted VM's.
 locate_cpu:

@@ -175,6 +175,7 @@ const (
 	ContextFrame    = 8
 	ContextLocal    = 1 // the operand is the trusted VM's, unless its address is a root
 	ContextSnapshot = 2
+	ContextEither   = 3 // any of them, if both have the same 8 bytes there
 	ContextsEnd     = 0xffff
 )
 
