@@ -706,22 +706,22 @@ locate:
 	call contexts
 	cmp ebx, SNAPSHOT
 	je there
-	cmp ebx, EITHER
-	je compare
-	cmp ebx, LOCAL
-	jne cannot_say
+	test ebx, ebx
+	jz cannot_say
 	mov rdx, [current]
 	mov rsi, [rdx+ROOTS]
 	mov rdx, [rdx+ROOTS_END]
 .root:	cmp rsi, rdx
-	jae locate_end
+	jae .variable
 	cmp rax, [rsi]
 	jb .next
 	cmp rax, [rsi+8]
 	jb there
 .next:	add rsi, 16
 	jmp .root
-compare:
+.variable:
+	cmp ebx, EITHER
+	jne locate_end
 	call alias
 	jz cannot_say
 	mov rcx, [rax]
