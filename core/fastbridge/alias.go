@@ -274,9 +274,10 @@ func (b *Bridge) byAddress(s *scope, t *site) error {
 	if b.cfg.ExitSwitching || t.inst.Seg >= isa.FS || special(&t.inst, s.cpu.Frozen) {
 		return nil
 	}
-	if _, hooked := b.hooks[t.address]; hooked {
+	if _, hooked := b.hooks[t.address]; hooked || s.addressed[t.address] || b.siteAt(s, t.address) != nil {
 		return nil
 	}
+	s.addressed[t.address] = true
 	return b.displaceBy(s, t, b.compileContexts(nil, &t.inst))
 }
 

@@ -30,14 +30,15 @@ type codePage struct {
 
 // scope is what the guest needs to run the system calls of one scope.
 type scope struct {
-	id      metadata.ScopeID
-	cpu     cpu.Scope
-	addr    uint64 // of struct scope in the monitor's window
-	data    []byte
-	views   [2]view // non-redirected, redirected
-	outline *metadata.Outline
-	sites   map[uint64]*site // those that were looked at one by one
-	roots   pages            // ranges of cpu.Roots, for the monitor
+	id        metadata.ScopeID
+	cpu       cpu.Scope
+	addr      uint64 // of struct scope in the monitor's window
+	data      []byte
+	views     [2]view // non-redirected, redirected
+	outline   *metadata.Outline
+	sites     map[uint64]*site // those that were looked at one by one
+	addressed map[uint64]bool  // unknown ones that run where the address tells
+	roots     pages            // ranges of cpu.Roots, for the monitor
 	// table is the monitor's, of addresses; entries is how many it has.
 	table   pages
 	entries int
@@ -179,7 +180,7 @@ func (b *Bridge) build(s *scope) error {
 		return err
 	}
 	s.outline = b.set.Outline(s.id)
-	s.sites = map[uint64]*site{}
+	s.sites, s.addressed = map[uint64]*site{}, map[uint64]bool{}
 	s.taken, s.found = map[uint64]*choices{}, map[policy.Category]uint64{}
 	entries := len(b.hooks) + 256 // unknown sites that turn out to be decided come later
 	for _, m := range s.outline.Sites {
