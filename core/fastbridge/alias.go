@@ -1,8 +1,10 @@
 package fastbridge
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"slices"
 
 	"github.com/hybridbridge/emu/core/fastbridge/monitor"
@@ -183,6 +185,18 @@ func (b *Bridge) displace(s *scope, t *site, contexts uint64) (uint64, error) {
 	} else if t.inst.Seg == isa.FS {
 		return 0, nil
 	}
+	at, err := b.place(func(at uint64) ([]byte, error) {
+		return d.assemble(at, entries{monitor.Base + monitor.Locate, monitor.Base + monitor.LocateCPU, monitor.Base + monitor.Asked})
+	})
+	if errors.Is(err, errNotDisplaceable) {
+		return 0, nil
+	}
+	b.displaced[at] = t.address
+	return at, err
+}
+
+// place puts code where the monitor sees it, which is made for its address.
+func (b *Bridge) place(code func(at uint64) ([]byte, error)) (at uint64, err error) {
 	if len(b.stubs)-b.stubsUsed < stubSize {
 		pa, mem, err := b.window.take(16)
 		if err != nil {
@@ -190,16 +204,33 @@ func (b *Bridge) displace(s *scope, t *site, contexts uint64) (uint64, error) {
 		}
 		b.stubs, b.stubsAt, b.stubsUsed = mem, windowBase+pa-viewsBase, 0
 	}
-	at := b.stubsAt + uint64(b.stubsUsed)
-	code, err := d.assemble(at, entries{monitor.Base + monitor.Locate, monitor.Base + monitor.LocateCPU, monitor.Base + monitor.Asked})
-	if err != nil || len(code) > stubSize {
-		return 0, nil
+	at = b.stubsAt + uint64(b.stubsUsed)
+	c, err := code(at)
+	if err != nil {
+		return 0, err
 	}
-	copy(b.stubs[b.stubsUsed:], code)
-	b.vm.Memory().Written(viewsBase+at-windowBase, len(code))
-	b.stubsUsed += (len(code) + 15) &^ 15
-	b.displaced[at] = t.address
+	if len(c) > stubSize {
+		return 0, errNotDisplaceable
+	}
+	copy(b.stubs[b.stubsUsed:], c)
+	b.vm.Memory().Written(viewsBase+at-windowBase, len(c))
+	b.stubsUsed += (len(c) + 15) &^ 15
 	return at, nil
+}
+
+// trampoline returns the address of code that executes an instruction, which is not about its own address, and goes on behind it.
+func (b *Bridge) trampoline(t *site) (uint64, error) {
+	if at, ok := b.trampolines[t.address]; ok {
+		return at, nil
+	}
+	code := bytes.Clone(b.original(t.address, int(t.inst.Len)))
+	at, err := b.place(func(at uint64) ([]byte, error) {
+		a := &assembler{code: code, at: at}
+		a.jump(t.address + uint64(t.inst.Len))
+		return a.code, nil
+	})
+	b.trampolines[t.address] = at
+	return at, err
 }
 
 // static reports whether a site has one address for its operand, and target says which.

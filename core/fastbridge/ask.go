@@ -216,6 +216,11 @@ func (f *frame) breakpoint() error {
 		view = nonRedirected
 	}
 	_, hooked := b.hooks[f.rip]
+	if hooked && (t.inst.Op == isa.RDTSC || t.inst.Op == isa.RDTSCP) {
+		at, err := b.trampoline(t)
+		f.rip = at
+		return err
+	}
 	if p := s.views[view].pages[f.rip&^0xfff]; hooked || p == nil {
 		// The function's hook lets it run, or there is no room for its code in the view.
 		return f.interpret(t, [2]bool{t.place == otherView, t.place == otherView})

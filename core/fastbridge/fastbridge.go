@@ -91,6 +91,7 @@ type Bridge struct {
 	slow     *slowbridge.Bridge
 	redirect *cpu.Redirection
 	set      *metadata.Set
+	outlines map[metadata.ScopeID]*metadata.Outline // of all scopes; nil until an instruction is looked for in others
 	hooks    map[uint64]cpu.Hook
 	elided   map[[2]uint64]bool
 
@@ -114,6 +115,7 @@ type Bridge struct {
 	stubsUsed, listsUsed int
 	displaced            map[uint64]uint64
 	substitutes          map[uint64]uint64
+	trampolines          map[uint64]uint64 // of instructions without an operand, by their address
 	text                 cpu.Range
 	texts                map[uint64]*[4096]byte // pages of code, by linear address; nil if not mapped
 	modules              map[uint64]bool        // pages of modules with sites
@@ -148,7 +150,7 @@ func AddMemory(m *machine.Machine, end uint64) (views, snapshot []byte, err erro
 func New(cfg Config, views []byte) (*Bridge, error) {
 	b := &Bridge{
 		cfg: cfg, vm: cfg.Machine, set: cfg.Known, scopes: map[metadata.ScopeID]*scope{}, byEntry: map[uint64]*scope{},
-		elided: map[[2]uint64]bool{}, modules: map[uint64]bool{}, displaced: map[uint64]uint64{}, texts: map[uint64]*[4096]byte{}, substitutes: map[uint64]uint64{},
+		elided: map[[2]uint64]bool{}, modules: map[uint64]bool{}, displaced: map[uint64]uint64{}, texts: map[uint64]*[4096]byte{}, substitutes: map[uint64]uint64{}, trampolines: map[uint64]uint64{},
 		aliases: aliases{map[int]int{}, map[int]int{}}, types: []uint64{0},
 	}
 	if b.set == nil {

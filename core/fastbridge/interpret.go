@@ -301,7 +301,7 @@ func (f *frame) unknown() error {
 	b.trained = true
 	b.stats.Trainings++
 	b.stats.Fallback += time.Since(since)
-	b.set = set
+	b.set, b.outlines = set, nil
 	b.allow()
 	for _, other := range b.scopes {
 		if err := b.build(other); err != nil {
@@ -326,7 +326,8 @@ func (f *frame) undecided(t *site) bool {
 }
 
 // byOwner executes an instruction of which SLOW-BRIDGE has learned nothing, because it took another path, or too much, in one
-// context: where the address tells its machine, or is a root, or both have the same there, that is enough. Counters by processor are the trusted VM's.
+// context: where the address tells its machine, or is a root, or both have the same there, that is enough, and else what it does in all other
+// scopes. Counters by processor are the trusted VM's.
 func (f *frame) byOwner(where string) error {
 	b := f.b
 	in, _, err := b.code(f.rip)
@@ -344,8 +345,36 @@ func (f *frame) byOwner(where string) error {
 		}
 		return f.interpret(t, [2]bool{})
 	}
+	if p := b.elsewhere(t); p == localView || p == otherView {
+		return f.interpret(t, [2]bool{p == otherView, p == otherView})
+	}
 	return fmt.Errorf("SLOW-BRIDGE has run the same command and has not learned what the instruction at %s does in this context; "+
 		"its result stands: use --accel=soft", where)
+}
+
+// elsewhere is where an instruction runs in all other scopes in which it is known; nowhere if they do not agree.
+func (b *Bridge) elsewhere(t *site) (p place) {
+	if b.outlines == nil {
+		b.outlines = map[metadata.ScopeID]*metadata.Outline{}
+		for _, id := range b.set.Scopes() {
+			b.outlines[id] = b.set.Outline(id)
+		}
+	}
+	for _, o := range b.outlines {
+		for _, m := range o.At(b.slow.Location(t.address)) {
+			if m.Flags&metadata.Scoped == 0 || m.Length != t.inst.Len {
+				continue
+			}
+			switch at := placeOf(m); {
+			case at == anywhere:
+			case p == nowhere && at != nowhere:
+				p = at
+			case at != p || at == nowhere:
+				return nowhere
+			}
+		}
+	}
+	return p
 }
 
 // same reports whether an instruction only reads at la, and both machines have the same there.
