@@ -3,9 +3,10 @@
 // non-redirected view addresses are the trusted VM's, in the redirected view the snapshot's. Both have the trusted kernel's code,
 // in which all is int3 but the instructions that Meta-Data knows to be right in that view. Since the trusted VM's RAM lies above
 // the snapshot's (docs/decisions/redirection.md), the direct map and vmemmap of both machines are in both views, and only
-// what touches variables of the kernel's image and vmalloc space must be in the right one.
+// what touches variables of the kernel's image and vmalloc space must be in the right one, or be displaced onto their aliases.
 //
 // Start at Bridge. monitor has the code in the guest that takes int3, tables.go makes the views, code.go their code pages,
-// sites.go says where an instruction may run, ask.go answers the monitor, interpret.go executes what neither view can.
-// docs/fast-bridge.md follows one int3 from patch to resume.
+// sites.go says where an instruction may run, alias.go and displaced.go execute it elsewhere, copy.go has local functions run in a
+// view, ask.go answers the monitor, interpret.go executes what the guest cannot. docs/fast-bridge.md follows one int3 from patch to
+// resume.
 package fastbridge
