@@ -60,6 +60,9 @@ func (b *Bridge) asked(cause uint32) {
 	switch cause {
 	case 3:
 		f.rip--
+		if at, ok := b.asks[f.rip]; ok {
+			f.rip = at
+		}
 		err = f.breakpoint()
 	case 14:
 		err = f.fault(b.get(monitor.Fault))

@@ -364,6 +364,9 @@ func (b *Bridge) admit(s *scope, t *site) error {
 		t.place = nowhere
 	}
 	if t.place == otherView && !b.cfg.ExitSwitching {
+		if done, err := b.jump(s, t); done || err != nil {
+			return err
+		}
 		at, err := b.displace(s, t, 0)
 		if at != 0 {
 			b.enterSite(s, t.address, monitor.ActionDisplace, uint32(at))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/hybridbridge/emu/core/fastbridge/monitor"
 	"github.com/hybridbridge/emu/cpu/isa"
 )
 
@@ -170,8 +171,9 @@ func (a *assembler) land(at int) {
 
 // Conditions.
 const (
-	ifCarry = 2
-	ifZero  = 4
+	ifCarry   = 2
+	ifZero    = 4
+	ifNotZero = 5
 )
 
 // Bits of RFLAGS.
@@ -254,8 +256,64 @@ func (d *displaced) assembleString(a *assembler, to entries) ([]byte, error) {
 	return a.code, nil
 }
 
-// entries are the monitor's routines that displaced instructions call: see monitor.asm.
-type entries struct{ locate, locateCPU, ask uint64 }
+// jumpSize is how long an instruction must be for a jump to take its place.
+const jumpSize = 5
+
+// assembleJump makes the code for the linear address at to which a jump leads that takes the instruction's place: without int3. The
+// instruction must have no contexts. ask is how far into the code an int3 is by which the host is asked, as if it were at the instruction.
+func (d *displaced) assembleJump(at uint64, to entries) (code []byte, ask int, err error) {
+	e, ok := split(d.in, d.code)
+	reg, free := scratch(d.in)
+	if !ok || !free || d.contexts != 0 || d.perCPU || d.fixed != 0 || d.immediate != nil || len(d.code) < jumpSize {
+		return nil, 0, errNotDisplaceable
+	}
+	a := &assembler{at: at}
+	a.bytes(0x9c) // pushfq
+	a.push(reg)
+	a.bytes(0x4c, 0x8b, 0x05|reg&7<<3) // mov reg, [stack]
+	a.relative(to.stack)
+	a.bytes(0x49, 0x83, 0x78|reg&7, monitor.StackDepth, 0) // cmp qword [reg+depth], 0
+	local := a.jumpIf(ifNotZero)
+	switch {
+	case d.in.Base == isa.RegRIP:
+		a.load(reg, uint64(d.in.Disp)+d.next)
+	case d.in.Base == isa.RegNone && d.in.Index == isa.RegNone:
+		a.load(reg, uint64(d.in.Disp))
+	default:
+		a.bytes(e.lea(reg)...)
+	}
+	a.push(reg)
+	a.bytes(0x6a, 0) // push 0
+	a.call(to.locate)
+	a.pop(reg)
+	a.pop(reg)
+	host := a.jumpIf(ifCarry)
+	if keepsFlags[d.in.Op] {
+		a.bytes(e.displace(reg)...)
+		a.pop(reg)
+		a.bytes(0x9d) // popfq
+	} else {
+		a.bytes(0xff, 0x74, 0x24, 8, 0x9d) // push qword [rsp+8]; popfq
+		a.bytes(e.displace(reg)...)
+		a.pop(reg)
+		a.bytes(0x48, 0x8d, 0x64, 0x24, 8) // lea rsp, [rsp+8]
+	}
+	a.jump(d.next)
+	a.land(host)
+	a.pop(reg)
+	a.bytes(0x9d)
+	ask = len(a.code)
+	a.bytes(int3)
+	a.land(local) // a local function has come here by a pointer
+	a.pop(reg)
+	a.bytes(0x9d, 0x68) // popfq; push: the instruction's own address
+	a.code = binary.LittleEndian.AppendUint32(a.code, uint32(d.next-uint64(len(d.code))))
+	a.jump(to.leave)
+	return a.code, ask, nil
+}
+
+// entries are the monitor's routines that displaced instructions call, and where it has the current stack: see monitor.asm.
+type entries struct{ locate, locateCPU, ask, leave, stack uint64 }
 
 // displaced is an instruction that is executed out of its place, by code that int3 leads to.
 type displaced struct {

@@ -114,6 +114,7 @@ type Bridge struct {
 	stubsAt, listsAt     uint64
 	stubsUsed, listsUsed int
 	displaced            map[uint64]uint64
+	asks                 map[uint64]uint64 // instructions in whose place a jump is, by the int3 that asks about them
 	substitutes          map[uint64]uint64
 	trampolines          map[uint64]uint64 // of instructions without an operand, by their address
 	text                 cpu.Range
@@ -150,7 +151,7 @@ func AddMemory(m *machine.Machine, end uint64) (views, snapshot []byte, err erro
 func New(cfg Config, views []byte) (*Bridge, error) {
 	b := &Bridge{
 		cfg: cfg, vm: cfg.Machine, set: cfg.Known, scopes: map[metadata.ScopeID]*scope{}, byEntry: map[uint64]*scope{},
-		elided: map[[2]uint64]bool{}, modules: map[uint64]bool{}, displaced: map[uint64]uint64{}, texts: map[uint64]*[4096]byte{}, substitutes: map[uint64]uint64{}, trampolines: map[uint64]uint64{},
+		elided: map[[2]uint64]bool{}, modules: map[uint64]bool{}, displaced: map[uint64]uint64{}, asks: map[uint64]uint64{}, texts: map[uint64]*[4096]byte{}, substitutes: map[uint64]uint64{}, trampolines: map[uint64]uint64{},
 		aliases: aliases{map[int]int{}, map[int]int{}}, types: []uint64{0},
 	}
 	if b.set == nil {

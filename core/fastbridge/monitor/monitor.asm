@@ -77,9 +77,11 @@ DEFAULT REL
 	align 8
 	jmp near clean_breakpoint
 	align 8
+	jmp near leave_view
+	align 8
 
 ; Exceptions and interrupts: entries of 16 bytes.
-	times 0x40-($-$$) nop
+	times 0x80-($-$$) nop
 vectors:
 %assign i 0
 %rep 256
@@ -583,6 +585,22 @@ local_event:
 .plain:	restore
 	add rsp, 16
 	jmp [target]
+
+; leave_view goes on in the clean root, at the address on the stack.
+leave_view:
+	push rax
+	push rcx
+	pushfq
+	cli
+	inc qword [clean]
+	mov rcx, [current_stack]
+	lidt [clean_idt]
+	mov rax, [rcx+S_CLEAN]
+	mov cr3, rax
+	popfq
+	pop rcx
+	pop rax
+	ret
 
 ; clean_breakpoint is int3 in the kernel's own address space: a local function that went on there has returned into the copy.
 clean_breakpoint:

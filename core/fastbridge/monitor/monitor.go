@@ -25,7 +25,8 @@ const (
 	LocateCPU  = 0x28
 	Asked      = 0x30
 	CleanInt3  = 0x38
-	Vectors    = 0x40 // 16 bytes each
+	LeaveView  = 0x40
+	Vectors    = 0x80 // 16 bytes each
 )
 
 // Port is the I/O port by which the guest asks the host, and what it writes there: an exception's vector, or one of these.
