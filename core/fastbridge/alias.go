@@ -70,8 +70,8 @@ func (b *Bridge) mapAliases(s *scope) {
 }
 
 // compileContexts makes the monitor's list of the contexts in which a site is known, in the order in which metadata.Deepest prefers them.
-func (b *Bridge) compileContexts(known []metadata.Context, in *isa.Inst) []byte {
-	contexts := slices.Clone(known)
+func (b *Bridge) compileContexts(t *site) []byte {
+	contexts := slices.Clone(t.choices.known)
 	slices.SortStableFunc(contexts, func(x, y metadata.Context) int {
 		depth := func(c metadata.Context) uint32 {
 			if len(c.Path) == 0 {
@@ -93,7 +93,7 @@ func (b *Bridge) compileContexts(known []metadata.Context, in *isa.Inst) []byte 
 			return true
 		})
 		e := binary.LittleEndian.AppendUint16(nil, uint16(len(path)))
-		e = binary.LittleEndian.AppendUint16(e, says(same, in))
+		e = binary.LittleEndian.AppendUint16(e, says(same, t))
 		e = append(e, make([]byte, monitor.ContextHead-len(e))...)
 		possible := true
 		for _, f := range path {
@@ -110,14 +110,14 @@ func (b *Bridge) compileContexts(known []metadata.Context, in *isa.Inst) []byte 
 }
 
 // says is what contexts with the same return addresses say; 0 if the host must. See frame.byOwner for those that do not agree.
-func says(contexts []metadata.Context, in *isa.Inst) uint16 {
+func says(contexts []metadata.Context, t *site) uint16 {
 	snapshot := theirs(contexts)
 	switch {
 	case slices.ContainsFunc(contexts, func(c metadata.Context) bool { return !c.Plan.Default() }):
 		return 0
-	case snapshot == nil && in.Seg == isa.GS:
+	case snapshot == nil && (t.byAddress || t.inst.Seg == isa.GS):
 		return monitor.ContextLocal
-	case snapshot == nil && readsWord(in):
+	case snapshot == nil && readsWord(&t.inst):
 		return monitor.ContextEither
 	case snapshot == nil:
 		return 0
@@ -327,7 +327,7 @@ func (b *Bridge) refine(s *scope, t *site) error {
 		}
 		return err
 	}
-	list := b.compileContexts(t.choices.known, &t.inst)
+	list := b.compileContexts(t)
 	const most = 1 << 16
 	if len(t.choices.known) == 0 || len(list) > most {
 		return nil
@@ -344,7 +344,7 @@ func (b *Bridge) byAddress(s *scope, t *site) error {
 		return nil
 	}
 	s.addressed[t.address] = true
-	return b.displaceBy(s, t, b.compileContexts(nil, &t.inst))
+	return b.displaceBy(s, t, b.compileContexts(t))
 }
 
 // displaceBy displaces a site by a list of contexts.

@@ -282,7 +282,9 @@ func (b *Bridge) admitAll(s *scope) error {
 			}
 		}
 		if m.Flags&metadata.TakenHook != 0 {
-			s.taken[a] = hookChoices(s.outline.Contexts(m))
+			if full := s.outline.Site(m); full != nil {
+				s.taken[a] = hookChoices(full.Contexts)
+			}
 		}
 		if m.Flags&metadata.Scoped == 0 {
 			continue

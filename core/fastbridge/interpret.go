@@ -78,6 +78,9 @@ func (f *frame) decide(t *site) error {
 		}
 	}
 	d, conflict := f.decision(&t.choices)
+	if conflict != nil && t.byAddress {
+		return f.interpret(t, [2]bool{})
+	}
 	if conflict != nil {
 		var marks metadata.Marks
 		for _, c := range conflict {

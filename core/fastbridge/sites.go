@@ -22,6 +22,8 @@ type site struct {
 	place   place
 	choices choices // of sites that are nowhere
 	refined bool    // they are the monitor's too
+	// byAddress says that an operand is the snapshot's only if its address tells or is a root.
+	byAddress bool
 }
 
 // placeOf is where a site may run.
@@ -40,9 +42,11 @@ func placeOf(m metadata.OutlineSite) place {
 // newSite makes a site of Meta-Data's, whose instruction has been decoded.
 func newSite(o *metadata.Outline, m metadata.OutlineSite, address uint64, in isa.Inst) *site {
 	t := &site{address: address, inst: in, place: placeOf(m)}
-	if t.place == nowhere {
-		contexts := o.Contexts(m)
-		t.choices = newChoices(contexts, needing(contexts))
+	if t.place != nowhere {
+		return t
+	}
+	if full := o.Site(m); full != nil {
+		t.choices, t.byAddress = newChoices(full.Contexts, needing(full.Contexts)), full.ByAddress()
 	}
 	return t
 }

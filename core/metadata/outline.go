@@ -81,6 +81,20 @@ func outlineOf(sites []Site) *Outline {
 	return o
 }
 
+// ByAddress reports whether the addresses of a site's operands alone made them the snapshot's: they are roots.
+func (s *Site) ByAddress() bool {
+	roots := false
+	for _, o := range s.Operands {
+		for route, reason := range o.Seen.All() {
+			if route == policy.Snapshot && reason != policy.ByRoot {
+				return false
+			}
+			roots = roots || route == policy.Snapshot
+		}
+	}
+	return roots
+}
+
 // seen reports whether a reason for which an operand went where it did matches. An instruction without memory operands has no reason, and
 // may have been executed anywhere.
 func (s *Site) seen(match func(policy.Reason) bool) bool {
@@ -94,12 +108,12 @@ func (s *Site) seen(match func(policy.Reason) bool) bool {
 	})
 }
 
-// Contexts returns the contexts of a site that traps in both views or has TakenHook; nil for others.
-func (o *Outline) Contexts(of OutlineSite) []Context {
+// Site returns all that is known of a site that traps in both views or has TakenHook; nil for others.
+func (o *Outline) Site(of OutlineSite) *Site {
 	i, _ := slices.BinarySearchFunc(o.deciding, of.Location, func(s Site, l Location) int { return s.Location.compare(l) })
 	for ; i < len(o.deciding) && o.deciding[i].Location == of.Location; i++ {
 		if len(o.deciding[i].Bytes) == int(of.Length) {
-			return o.deciding[i].Contexts
+			return &o.deciding[i]
 		}
 	}
 	return nil
