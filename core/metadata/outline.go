@@ -112,7 +112,7 @@ func (s *Site) seen(match func(policy.Reason) bool) bool {
 func (o *Outline) Site(of OutlineSite) *Site {
 	i, _ := slices.BinarySearchFunc(o.deciding, of.Location, func(s Site, l Location) int { return s.Location.compare(l) })
 	for ; i < len(o.deciding) && o.deciding[i].Location == of.Location; i++ {
-		if len(o.deciding[i].Bytes) == int(of.Length) {
+		if b := o.deciding[i].Bytes; len(b) == int(of.Length) && OutlineCheck(b) == of.Check {
 			return &o.deciding[i]
 		}
 	}
