@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -139,7 +140,7 @@ func inspectSnapshot(c *cobra.Command, flags *inspectFlags, log hclog.Logger, ar
 	defer func() { quiet() }()
 	o := inspect.Options{
 		Snapshot: flags.snapshot, Argv: args, Images: images, Policies: policies, Budget: flags.budget, Log: log, Progress: progress,
-		CheckLayout: flags.checkLayout,
+		CheckLayout: flags.checkLayout, Kernels: filepath.Join(filepath.Dir(images.Cache), "kernels"),
 		// The first of the tool's output ends the progress line.
 		Stdout: writerFunc(func(p []byte) (int, error) { quiet(); return c.OutOrStdout().Write(p) }),
 		Stderr: writerFunc(func(p []byte) (int, error) { quiet(); return c.ErrOrStderr().Write(p) }),

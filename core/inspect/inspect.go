@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -39,8 +40,6 @@ const (
 
 // Policies is who decides: the programs of package core/policy/host.
 type Policies interface {
-	// Start prepares for Policy, which says what went wrong with that.
-	Start()
 	// Policy returns the policy for a kernel.
 	Policy(ctx context.Context, k policy.Kernel) (policy.Policy, error)
 	// Plans answers for sites, one plan each.
@@ -65,7 +64,9 @@ type Options struct {
 	// ExitSwitching: see fastbridge.Config.
 	ExitSwitching bool
 	Images        *image.Store
-	Policies      Policies
+	// Kernels is a folder for what is known about snapshots' kernels; empty keeps nothing.
+	Kernels  string
+	Policies Policies
 	// MetaData, if not nil, is what is known already and where this run adds what it learns.
 	MetaData *metadata.Store
 	// Budget is how many instructions the tool may take; 0 leaves it to the policy, then to DefaultBudget.
@@ -228,13 +229,12 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	}
 	r := &run{Options: o, since: time.Now()}
 	o.Progress("opening " + o.Snapshot)
-	go o.Policies.Start()
 	snap, err := formats.Open(o.Snapshot, o.Open)
 	if err != nil {
 		return res, err
 	}
 	defer func() { err = errors.Join(err, snap.Close()) }()
-	if r.kernel, err = linux.Identify(snap); err != nil {
+	if r.kernel, err = identify(snap, &o); err != nil {
 		return res, fmt.Errorf("%s: %w", o.Snapshot, err)
 	}
 	r.snap = snap
@@ -255,9 +255,8 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	preparing, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
-		k := policy.Kernel{Banner: r.kernel.Banner, Release: r.kernel.Release, Bits: r.image.Bits}
-		var err error
-		if r.policy, err = o.Policies.Policy(ctx, k); err != nil {
+		err := r.askPolicy(ctx)
+		if err != nil {
 			cancel()
 		}
 		policyErr <- err
@@ -320,6 +319,28 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	}
 	res.Stats = r.stats
 	return res, err
+}
+
+// askPolicy finds out the policy for the kernel. The same programs say the same about it, so that they are started once an image.
+func (r *run) askPolicy(ctx context.Context) error {
+	const name, version = "policy", 1
+	type answer struct {
+		Digest string
+		Policy policy.Policy
+	}
+	var kept answer
+	if b := r.image.Cached(name, version); b != nil && json.Unmarshal(b, &kept) == nil && kept.Digest == r.Policies.Digest() {
+		r.policy = kept.Policy
+		return nil
+	}
+	var err error
+	if r.policy, err = r.Policies.Policy(ctx, policy.Kernel{Banner: r.kernel.Banner, Release: r.kernel.Release, Bits: r.image.Bits}); err != nil {
+		return err
+	}
+	if b, err := json.Marshal(answer{r.Policies.Digest(), r.policy}); err == nil {
+		r.image.Keep(name, version, b)
+	}
+	return nil
 }
 
 // prepare reads what the image says about the kernel, and returns the path of its state for the snapshot.
