@@ -50,6 +50,8 @@ type Policies interface {
 
 // Options say what to run against what.
 type Options struct {
+	// Began is when the work began; the zero value is when Run is called.
+	Began time.Time
 	// Snapshot is the file; Open says how to read it.
 	Snapshot string
 	Open     formats.Options
@@ -94,8 +96,9 @@ const (
 	FastKVM      FastMode = "kvm"
 )
 
-// Times are how long the parts of a run took. What goes on beside another part does not count.
+// Times are how long the parts of a run took, one after the other. What goes on beside another part does not count.
 type Times struct {
+	Start    time.Duration `json:"start_ns"` // from Options.Began
 	Identify time.Duration `json:"identify_ns"`
 	Image    time.Duration `json:"image_ns"`
 	Policy   time.Duration `json:"policy_ns"`
@@ -103,6 +106,10 @@ type Times struct {
 	Connect  time.Duration `json:"connect_ns"`
 	Run      time.Duration `json:"run_ns"`
 	Learn    time.Duration `json:"learn_ns"`
+	// Spawn is the part of Run before Connect: until the tool's process is there. First is how long it took in all until its first system
+	// call that FAST-BRIDGE was asked about.
+	Spawn time.Duration `json:"spawn_ns"`
+	First time.Duration `json:"first_call_ns,omitempty"`
 }
 
 // Stats is what a run took.
@@ -111,6 +118,8 @@ type Stats struct {
 	Instructions uint64            `json:"instructions"` // executed in the trusted VM
 	Redirection  cpu.RedirectStats `json:"redirection"`
 	Fast         *fastbridge.Stats `json:"fast,omitempty"`
+	// Exits are KVM's, by cause.
+	Exits map[string]uint64 `json:"vm_exits,omitempty"`
 	// Pages are the numbers of the snapshot's physical pages that were read.
 	Pages []uint64 `json:"-"`
 	// Asked is about how many instructions the handlers were asked.
@@ -227,7 +236,11 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	if o.Log == nil {
 		o.Log = hclog.NewNullLogger()
 	}
-	r := &run{Options: o, since: time.Now()}
+	if o.Began.IsZero() {
+		o.Began = time.Now()
+	}
+	r := &run{Options: o, since: o.Began}
+	r.stats.Times.Start = r.lap()
 	o.Progress("opening " + o.Snapshot)
 	snap, err := formats.Open(o.Snapshot, o.Open)
 	if err != nil {
@@ -301,6 +314,12 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	if r.fast != nil {
 		s := r.fast.Stats()
 		r.stats.Fast = &s
+		if !s.First.IsZero() {
+			r.stats.Times.First = s.First.Sub(o.Began)
+		}
+	}
+	if x, ok := c.(interface{ Exits() map[string]uint64 }); ok {
+		r.stats.Exits = x.Exits()
 	}
 	if r.bridge != nil {
 		r.stats.Layout = r.bridge.Layout()
@@ -424,7 +443,8 @@ func identity(path string) (string, error) {
 
 // connect lets the machine see the snapshot from here on.
 func (r *run) connect(ctx context.Context) error {
-	r.stats.Times.Run = r.lap()
+	r.stats.Times.Spawn = r.lap()
+	r.stats.Times.Run = r.stats.Times.Spawn
 	var err error
 	if r.known, err = r.load(); err != nil {
 		return err
