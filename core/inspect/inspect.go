@@ -214,6 +214,7 @@ type run struct {
 	load    func() (*metadata.Set, error) // what is known, once
 	known   *metadata.Set
 	sess    *session.Session
+	done    func() // with table
 	stats   Stats
 	since   time.Time
 }
@@ -239,7 +240,7 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	if o.Began.IsZero() {
 		o.Began = time.Now()
 	}
-	r := &run{Options: o, since: o.Began}
+	r := &run{Options: o, since: o.Began, done: func() {}}
 	r.stats.Times.Start = r.lap()
 	o.Progress("opening " + o.Snapshot)
 	snap, err := formats.Open(o.Snapshot, o.Open)
@@ -274,6 +275,7 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 		}
 		policyErr <- err
 	}()
+	defer func() { r.done() }()
 	r.load = sync.OnceValues(r.metaData)
 	go r.load()
 	state, err := r.prepare(preparing)
@@ -507,7 +509,9 @@ func (r *run) modules(s snapshots.Snapshot) ([]string, error) {
 func (r *run) symbols() (*symbols.Table, error) {
 	const name, version = "symbols", 1
 	var t symbols.Table
-	if b := r.image.Cached(name, version); b != nil && t.UnmarshalBinary(b) == nil {
+	b, done := r.image.Map(name, version)
+	r.done = done
+	if b != nil && t.UnmarshalBinary(b) == nil {
 		return t.Shift(r.kernel.TextShift), nil
 	}
 	f, err := os.Open(r.image.KallsymsPath())
