@@ -2,6 +2,7 @@ package fastbridge
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -78,7 +79,10 @@ func (b *Bridge) asked(cause uint32) {
 	if err == nil {
 		err = b.cfg.Memory.Err()
 	}
-	if err != nil {
+	switch training := new(trainingError); {
+	case errors.As(err, training):
+		b.fail("%w", training.error) // SLOW-BRIDGE's own, or the end of somebody's patience
+	case err != nil:
 		b.fail("%w: in %s: %w", slowbridge.ErrFinding, f.scope.id, err)
 	}
 }
