@@ -329,12 +329,13 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	if r.known != nil {
 		err = errors.Join(err, r.known.Err())
 	}
-	if err == nil && r.bridge != nil {
+	// What was seen of a tool that does not end, and that is stopped, is worth as much.
+	if (err == nil || errors.Is(err, session.ErrBudget)) && r.bridge != nil {
 		r.stats.Redirection = r.sess.Machine().CPU().RedirectStats()
 		r.stats.Asked = r.bridge.Asked()
 		if r.MetaData != nil {
 			o.Progress("recording what was learned")
-			err = r.learn()
+			err = errors.Join(err, r.learn())
 			r.stats.Times.Learn = r.lap()
 		}
 	}
