@@ -246,7 +246,7 @@ func printInspectStats(w io.Writer, form string, s *inspectStats) {
 		fmt.Fprintf(w, "FAST-BRIDGE   %d system calls in scopes of %d looked at; %d views switched, %d by exits; %d local functions called, %d interrupts\n",
 			f.Scopes, f.Syscalls, f.Switches, f.SwitchExits, f.Subtrees, f.Interrupts)
 		fmt.Fprintf(w, "exits         %d in all: %d of system calls, %d of pages, %d instructions interpreted, %d derived, %d unknown, %d trainings (%v)\n",
-			f.Exits, f.Syscalls, f.Faults, f.Interpreted, f.Derived, f.Unknown, f.Trainings, round(f.Fallback))
+			f.Exits, f.Syscalls-f.Chosen, f.Faults, f.Interpreted, f.Derived, f.Unknown, f.Trainings, round(f.Fallback))
 		fmt.Fprintf(w, "sites         ")
 		for _, c := range slices.Sorted(maps.Keys(f.Sites)) {
 			fmt.Fprintf(w, "%s %d  ", c, f.Sites[c])

@@ -62,7 +62,8 @@ type Memory struct {
 // Stats counts what a run took.
 type Stats struct {
 	Exits       uint64 `json:"exits"`        // of the guest, for the monitor
-	Syscalls    uint64 `json:"syscalls"`     // that asked for their scope
+	Syscalls    uint64 `json:"syscalls"`     // whose scope was looked for
+	Chosen      uint64 `json:"chosen"`       // those of them for which the monitor found it, without an exit
 	Scopes      uint64 `json:"scopes"`       // entered
 	Switches    uint64 `json:"switches"`     // of views
 	Displaced   uint64 `json:"displaced"`    // instructions executed on aliases instead
@@ -223,7 +224,8 @@ func NewMemory(m *slowbridge.Memory, flat []byte) *Memory { return &Memory{m, ui
 func (b *Bridge) Stats() Stats {
 	s := b.stats
 	s.Subtrees += b.get(monitor.Subtrees)
-	s.Syscalls += b.get(monitor.Chosen)
+	s.Chosen = b.get(monitor.Chosen)
+	s.Syscalls += s.Chosen
 	s.Clean += b.get(monitor.Clean)
 	s.Interrupts += b.get(monitor.Interrupts)
 	s.Hooks += b.get(monitor.Hooks)
