@@ -50,11 +50,15 @@ KERNELS ?= cloud-6.1
 test-image: setup guests
 	$(GO) test -tags boot -timeout 60m -count=1 ./core/image/imagetest -guests $(abspath $(GUESTS)) -kernels $(KERNELS)
 
-# test-inspect runs tools against a snapshot that it makes, and against MUTATIONS hostile versions of it; about two minutes.
+# test-inspect runs tools against a snapshot that it makes, and against MUTATIONS hostile versions of it; then RUNS runs back to back, with the
+# emulator's vCPU and under KVM (this machine's or the lab's), signals, endless tools, and KILLS runs that are killed. About ten minutes;
+# RUNS=200 KILLS=50 is the long version.
 MUTATIONS ?= 10
+RUNS ?= 5
+KILLS ?= 4
 test-inspect: setup build bin/kvmlab guests
-	$(GO) test -tags boot -timeout 60m -count=1 ./core/inspect/inspecttest -guests $(abspath $(GUESTS)) -plugins $(abspath bin/plugins) -mutations $(MUTATIONS) \
-		-emu $(abspath bin/emu) -kvmlab $(abspath bin/kvmlab)
+	CGO_ENABLED=0 $(GO) test -tags boot -timeout 90m -count=1 ./core/inspect/inspecttest -guests $(abspath $(GUESTS)) -plugins $(abspath bin/plugins) -mutations $(MUTATIONS) \
+		-runs $(RUNS) -kills $(KILLS) -emu $(abspath bin/emu) -kvmlab $(abspath bin/kvmlab)
 
 # test-kvm runs the tests with the tag kvm, of the packages KVM_TESTS, under a real KVM: this machine's, or the lab's (docs/kvm.md),
 # after tests of the lab itself; about two minutes on two cores.

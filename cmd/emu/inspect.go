@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -138,8 +139,8 @@ func inspectSnapshot(c *cobra.Command, flags *inspectFlags, log hclog.Logger, ar
 	quiet := func() { done(); done = func() {} }
 	defer func() { quiet() }()
 	o := inspect.Options{
-		Snapshot: flags.snapshot, Argv: args, Images: images, Policies: policies, Budget: flags.budget, Log: log, Progress: progress,
-		CheckLayout: flags.checkLayout,
+		Began: processStart(), Snapshot: flags.snapshot, Argv: args, Images: images, Policies: policies, Budget: flags.budget, Log: log, Progress: progress,
+		CheckLayout: flags.checkLayout, Kernels: filepath.Join(filepath.Dir(images.Cache), "kernels"),
 		// The first of the tool's output ends the progress line.
 		Stdout: writerFunc(func(p []byte) (int, error) { quiet(); return c.OutOrStdout().Write(p) }),
 		Stderr: writerFunc(func(p []byte) (int, error) { quiet(); return c.ErrOrStderr().Write(p) }),
@@ -225,6 +226,9 @@ func printLayout(w io.Writer, l *slowbridge.Layout) {
 	}
 }
 
+// mostCalls is how many system calls are listed for people.
+const mostCalls = 12
+
 func printInspectStats(w io.Writer, form string, s *inspectStats) {
 	if form == "json" {
 		_ = json.NewEncoder(w).Encode(s)
@@ -232,17 +236,37 @@ func printInspectStats(w io.Writer, form string, s *inspectStats) {
 	}
 	round := func(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }
 	t := &s.Times
-	fmt.Fprintf(w, "time          identify %v, policy %v, image %v, restore %v, connect %v, run %v, learn %v\n",
-		round(t.Identify), round(t.Policy), round(t.Image), round(t.Restore), round(t.Connect), round(t.Run), round(t.Learn))
+	fmt.Fprintf(w, "time          start %v, identify %v, image %v, policy %v, restore %v, spawn %v, connect %v, run %v, learn %v\n",
+		round(t.Start), round(t.Identify), round(t.Image), round(t.Policy), round(t.Restore), round(t.Spawn), round(t.Connect), round(t.Run-t.Spawn), round(t.Learn))
+	if t.First > 0 {
+		fmt.Fprintf(w, "first call    of the tool %v after the start of emu\n", round(t.First))
+	}
 	fmt.Fprintf(w, "instructions  %d, of them %d in %d scopes\n", s.Instructions, s.Redirection.Instructions, s.Redirection.Scopes)
 	if f := s.Fast; f != nil {
 		fmt.Fprintf(w, "FAST-BRIDGE   %d system calls in scopes of %d looked at; %d views switched, %d by exits; %d local functions called, %d interrupts\n",
 			f.Scopes, f.Syscalls, f.Switches, f.SwitchExits, f.Subtrees, f.Interrupts)
 		fmt.Fprintf(w, "exits         %d in all: %d of system calls, %d of pages, %d instructions interpreted, %d derived, %d unknown, %d trainings (%v)\n",
-			f.Exits, f.Syscalls, f.Faults, f.Interpreted, f.Derived, f.Unknown, f.Trainings, round(f.Fallback))
+			f.Exits, f.Syscalls-f.Chosen, f.Faults, f.Interpreted, f.Derived, f.Unknown, f.Trainings, round(f.Fallback))
 		fmt.Fprintf(w, "sites         ")
 		for _, c := range slices.Sorted(maps.Keys(f.Sites)) {
 			fmt.Fprintf(w, "%s %d  ", c, f.Sites[c])
+		}
+		fmt.Fprintf(w, "\ncalls         ")
+		for i, c := range f.Calls {
+			if i == mostCalls {
+				fmt.Fprintf(w, "\n              and %d more (--stats=json has all)", len(f.Calls)-i)
+				break
+			}
+			if i > 0 {
+				fmt.Fprintf(w, "\n              ")
+			}
+			fmt.Fprintf(w, "%-30s %6d calls, %6d switches, %6d on aliases, %5d exits", metadata.ScopeID{Syscall: c.Syscall, Name: c.Scope}, c.Calls, c.Switches, c.Displaced, c.Exits)
+		}
+		if len(s.Exits) > 0 {
+			fmt.Fprintf(w, "\nKVM           ")
+			for _, c := range slices.Sorted(maps.Keys(s.Exits)) {
+				fmt.Fprintf(w, "%s %d  ", c, s.Exits[c])
+			}
 		}
 		fmt.Fprintf(w, "\nspent         %v in emu, %v in FALLBACK, the rest in the guest\n", round(f.Host), round(f.Fallback))
 		return

@@ -2,6 +2,7 @@ package fastbridge
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -45,6 +46,7 @@ func (b *Bridge) asked(cause uint32) {
 		b.fail("fastbridge: the monitor asks out of no scope (cause %d)", cause)
 		return
 	}
+	f.scope.stats.Exits++
 	for i, off := range monitor.Registers {
 		f.gpr[i] = binary.LittleEndian.Uint64(f.raw[off:])
 	}
@@ -77,7 +79,10 @@ func (b *Bridge) asked(cause uint32) {
 	if err == nil {
 		err = b.cfg.Memory.Err()
 	}
-	if err != nil {
+	switch training := new(trainingError); {
+	case errors.As(err, training):
+		b.fail("%w", training.error) // SLOW-BRIDGE's own, or the end of somebody's patience
+	case err != nil:
 		b.fail("%w: in %s: %w", slowbridge.ErrFinding, f.scope.id, err)
 	}
 }
@@ -98,7 +103,9 @@ func (b *Bridge) format(a uint64) string {
 
 // enter begins a system call.
 func (b *Bridge) enter() {
-	b.stats.Syscalls++
+	if b.stats.Syscalls++; b.stats.First.IsZero() {
+		b.stats.First = time.Now()
+	}
 	b.put(monitor.NextScope, 0)
 	clean := b.get(monitor.Root)
 	b.clean = clean & addresses
@@ -121,6 +128,7 @@ func (b *Bridge) enter() {
 		return
 	}
 	b.stats.Scopes++
+	s.stats.Calls++
 	b.remember(nr, regs, s.addr)
 	b.put(monitor.NextScope, s.addr)
 }
@@ -229,7 +237,7 @@ func (f *frame) breakpoint() error {
 		return f.interpret(t, [2]bool{t.place == otherView, t.place == otherView})
 	}
 	if view != f.view {
-		b.stats.Switches++
+		s.stats.Switches++
 		b.stats.SwitchExits++
 	}
 	f.view = view

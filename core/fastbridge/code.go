@@ -45,6 +45,7 @@ type scope struct {
 	// taken tells the contexts of functions apart whose hook did something for an argument whose address does not tell the machine.
 	taken map[uint64]*choices
 	found map[policy.Category]uint64 // sites
+	stats CallStats                  // what the monitor does not count
 	// stacks are the kernel stacks on which the scope was entered.
 	stacks map[uint64]bool
 }

@@ -2,6 +2,7 @@ package fastbridge
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -61,7 +62,8 @@ type Memory struct {
 // Stats counts what a run took.
 type Stats struct {
 	Exits       uint64 `json:"exits"`        // of the guest, for the monitor
-	Syscalls    uint64 `json:"syscalls"`     // that asked for their scope
+	Syscalls    uint64 `json:"syscalls"`     // whose scope was looked for
+	Chosen      uint64 `json:"chosen"`       // those of them for which the monitor found it, without an exit
 	Scopes      uint64 `json:"scopes"`       // entered
 	Switches    uint64 `json:"switches"`     // of views
 	Displaced   uint64 `json:"displaced"`    // instructions executed on aliases instead
@@ -81,6 +83,20 @@ type Stats struct {
 	Views    time.Duration     `json:"views_ns"`
 	Fallback time.Duration     `json:"fallback_ns"`
 	Sites    map[string]uint64 `json:"sites"` // by category
+	// Calls are the system calls that entered scopes, those that took most first.
+	Calls []CallStats `json:"calls"`
+	// First is when the first system call asked for its scope.
+	First time.Time `json:"-"`
+}
+
+// CallStats counts what one system call took in one scope.
+type CallStats struct {
+	Syscall   string `json:"syscall"`
+	Scope     string `json:"scope"` // "" for system calls that match no scope
+	Calls     uint64 `json:"calls"`
+	Switches  uint64 `json:"switches"`
+	Displaced uint64 `json:"displaced"`
+	Exits     uint64 `json:"exits"` // but for those that asked for the scope
 }
 
 // Bridge is a trusted VM that sees a snapshot. It belongs to the goroutine that runs the machine.
@@ -208,18 +224,30 @@ func NewMemory(m *slowbridge.Memory, flat []byte) *Memory { return &Memory{m, ui
 func (b *Bridge) Stats() Stats {
 	s := b.stats
 	s.Subtrees += b.get(monitor.Subtrees)
-	s.Syscalls += b.get(monitor.Chosen)
-	s.Scopes += b.get(monitor.Entered)
-	s.Displaced += b.get(monitor.Displaced)
+	s.Chosen = b.get(monitor.Chosen)
+	s.Syscalls += s.Chosen
 	s.Clean += b.get(monitor.Clean)
 	s.Interrupts += b.get(monitor.Interrupts)
 	s.Hooks += b.get(monitor.Hooks)
 	s.Sites = map[string]uint64{}
 	for _, scope := range b.scopes {
+		c, calls := scope.stats, uint64(0)
+		c.Syscall, c.Scope = scope.id.Syscall, scope.id.Name
+		if scope.data != nil {
+			calls = binary.LittleEndian.Uint64(scope.data[monitor.ScopeCalls:])
+			c.Displaced = binary.LittleEndian.Uint64(scope.data[monitor.ScopeDisplaced:])
+		}
+		c.Calls += calls
+		s.Scopes, s.Displaced, s.Switches = s.Scopes+calls, s.Displaced+c.Displaced, s.Switches+c.Switches
+		s.Calls = append(s.Calls, c)
 		for c, n := range scope.found {
 			s.Sites[c.String()] += n
 		}
 	}
+	slices.SortFunc(s.Calls, func(x, y CallStats) int {
+		return cmp.Or(cmp.Compare(y.Switches, x.Switches), cmp.Compare(y.Exits, x.Exits), cmp.Compare(y.Displaced, x.Displaced),
+			cmp.Compare(x.Syscall, y.Syscall), cmp.Compare(x.Scope, y.Scope))
+	})
 	return s
 }
 

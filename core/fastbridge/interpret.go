@@ -299,7 +299,7 @@ func (f *frame) unknown() error {
 		b.trained = true
 		return f.byOwner(where)
 	case err != nil:
-		return err
+		return trainingError{err}
 	}
 	b.trained = true
 	b.stats.Trainings++
@@ -319,6 +319,9 @@ func (f *frame) unknown() error {
 	}
 	return nil
 }
+
+// trainingError is why FALLBACK ended without an answer.
+type trainingError struct{ error }
 
 func (f *frame) undecided(t *site) bool {
 	if special(&t.inst, f.scope.cpu.Frozen) {

@@ -5,8 +5,11 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // cachePath is where something is kept that was made of the image's other files.
@@ -28,6 +31,30 @@ func (i *Image) Cached(name string, version int) []byte {
 		return nil
 	}
 	return b[size:]
+}
+
+// Map is Cached for something large of which little is looked at: it is valid until done is called.
+func (i *Image) Map(name string, version int) (b []byte, done func()) {
+	f, err := os.Open(i.cachePath(name, version))
+	if err != nil {
+		return nil, func() {}
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	const size = 12
+	if err != nil || st.Size() < size || st.Size() > math.MaxInt32 {
+		return nil, func() {}
+	}
+	m, err := unix.Mmap(int(f.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_POPULATE)
+	if err != nil {
+		return nil, func() {}
+	}
+	done = func() { _ = unix.Munmap(m) } // it cannot fail for what Mmap returned
+	if !bytes.Equal(m[:size], i.stamp(m[size:])) {
+		done()
+		return nil, func() {}
+	}
+	return m[size:], done
 }
 
 // Keep keeps beside the image what was made of its files and can be made again. Where that fails it is made again each time.

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -246,18 +247,27 @@ func TestOldStatesGo(t *testing.T) {
 func TestCache(t *testing.T) {
 	s := &Store{Dir: t.TempDir()}
 	now := time.Now()
+	cached := func(i *Image, version int) []byte {
+		b := i.Cached("x", version)
+		m, done := i.Map("x", version)
+		defer done()
+		if !bytes.Equal(b, m) {
+			t.Errorf("%q is read, and %q mapped", b, m)
+		}
+		return b
+	}
 	i := put(t, s, "a", Identity{Banner: "Linux"}, now)
-	if b := i.Cached("x", 1); b != nil {
+	if b := cached(i, 1); b != nil {
 		t.Errorf("%q", b)
 	}
 	i.Keep("x", 1, []byte("hello"))
 	if b := i.Cached("x", 1); string(b) != "hello" {
 		t.Errorf("%q", b)
 	}
-	if b := i.Cached("x", 2); b != nil {
+	if b := cached(i, 2); b != nil {
 		t.Errorf("another version: %q", b)
 	}
-	if b := put(t, s, "a", Identity{Banner: "Linux"}, now.Add(time.Second)).Cached("x", 1); b != nil {
+	if b := cached(put(t, s, "a", Identity{Banner: "Linux"}, now.Add(time.Second)), 1); b != nil {
 		t.Errorf("another image: %q", b)
 	}
 	file, err := os.ReadFile(i.cachePath("x", 1))
@@ -271,7 +281,7 @@ func TestCache(t *testing.T) {
 			if err := os.WriteFile(i.cachePath("x", 1), b, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if b := i.Cached("x", 1); b != nil {
+			if b := cached(i, 1); b != nil {
 				t.Errorf("damaged at %d: %q", n, b)
 			}
 		}

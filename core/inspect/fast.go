@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/hybridbridge/emu/core/fastbridge"
 	"github.com/hybridbridge/emu/core/metadata"
@@ -15,7 +16,8 @@ import (
 
 // connectFast is connect for FAST-BRIDGE.
 func (r *run) connectFast(ctx context.Context) error {
-	r.stats.Times.Run = r.lap()
+	r.stats.Times.Spawn = r.lap()
+	r.stats.Times.Run = r.stats.Times.Spawn
 	m := r.sess.Machine()
 	began := m.VCPU().Instructions()
 	var err error
@@ -62,6 +64,7 @@ func (r *run) train(ctx context.Context, reason string) (*metadata.Set, error) {
 	r.trained = true
 	r.Progress("training in SLOW-BRIDGE, for " + reason)
 	o := r.Options
+	o.Began = time.Time{}
 	o.Fast, o.Stdout, o.Stderr, o.Console, o.Trace = FastOff, io.Discard, io.Discard, nil, nil
 	if o.MetaData == nil {
 		dir, err := os.MkdirTemp("", "emu-train-")

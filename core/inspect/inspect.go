@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -39,8 +40,6 @@ const (
 
 // Policies is who decides: the programs of package core/policy/host.
 type Policies interface {
-	// Start prepares for Policy, which says what went wrong with that.
-	Start()
 	// Policy returns the policy for a kernel.
 	Policy(ctx context.Context, k policy.Kernel) (policy.Policy, error)
 	// Plans answers for sites, one plan each.
@@ -51,6 +50,8 @@ type Policies interface {
 
 // Options say what to run against what.
 type Options struct {
+	// Began is when the work began; the zero value is when Run is called.
+	Began time.Time
 	// Snapshot is the file; Open says how to read it.
 	Snapshot string
 	Open     formats.Options
@@ -65,7 +66,9 @@ type Options struct {
 	// ExitSwitching: see fastbridge.Config.
 	ExitSwitching bool
 	Images        *image.Store
-	Policies      Policies
+	// Kernels is a folder for what is known about snapshots' kernels; empty keeps nothing.
+	Kernels  string
+	Policies Policies
 	// MetaData, if not nil, is what is known already and where this run adds what it learns.
 	MetaData *metadata.Store
 	// Budget is how many instructions the tool may take; 0 leaves it to the policy, then to DefaultBudget.
@@ -93,8 +96,9 @@ const (
 	FastKVM      FastMode = "kvm"
 )
 
-// Times are how long the parts of a run took. What goes on beside another part does not count.
+// Times are how long the parts of a run took, one after the other. What goes on beside another part does not count.
 type Times struct {
+	Start    time.Duration `json:"start_ns"` // from Options.Began
 	Identify time.Duration `json:"identify_ns"`
 	Image    time.Duration `json:"image_ns"`
 	Policy   time.Duration `json:"policy_ns"`
@@ -102,6 +106,10 @@ type Times struct {
 	Connect  time.Duration `json:"connect_ns"`
 	Run      time.Duration `json:"run_ns"`
 	Learn    time.Duration `json:"learn_ns"`
+	// Spawn is the part of Run before Connect: until the tool's process is there. First is how long it took in all until its first system
+	// call that FAST-BRIDGE was asked about.
+	Spawn time.Duration `json:"spawn_ns"`
+	First time.Duration `json:"first_call_ns,omitempty"`
 }
 
 // Stats is what a run took.
@@ -110,6 +118,8 @@ type Stats struct {
 	Instructions uint64            `json:"instructions"` // executed in the trusted VM
 	Redirection  cpu.RedirectStats `json:"redirection"`
 	Fast         *fastbridge.Stats `json:"fast,omitempty"`
+	// Exits are KVM's, by cause.
+	Exits map[string]uint64 `json:"vm_exits,omitempty"`
 	// Pages are the numbers of the snapshot's physical pages that were read.
 	Pages []uint64 `json:"-"`
 	// Asked is about how many instructions the handlers were asked.
@@ -204,6 +214,7 @@ type run struct {
 	load    func() (*metadata.Set, error) // what is known, once
 	known   *metadata.Set
 	sess    *session.Session
+	done    func() // with table
 	stats   Stats
 	since   time.Time
 }
@@ -226,15 +237,18 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	if o.Log == nil {
 		o.Log = hclog.NewNullLogger()
 	}
-	r := &run{Options: o, since: time.Now()}
+	if o.Began.IsZero() {
+		o.Began = time.Now()
+	}
+	r := &run{Options: o, since: o.Began, done: func() {}}
+	r.stats.Times.Start = r.lap()
 	o.Progress("opening " + o.Snapshot)
-	go o.Policies.Start()
 	snap, err := formats.Open(o.Snapshot, o.Open)
 	if err != nil {
 		return res, err
 	}
 	defer func() { err = errors.Join(err, snap.Close()) }()
-	if r.kernel, err = linux.Identify(snap); err != nil {
+	if r.kernel, err = identify(snap, &o); err != nil {
 		return res, fmt.Errorf("%s: %w", o.Snapshot, err)
 	}
 	r.snap = snap
@@ -255,13 +269,13 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	preparing, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
-		k := policy.Kernel{Banner: r.kernel.Banner, Release: r.kernel.Release, Bits: r.image.Bits}
-		var err error
-		if r.policy, err = o.Policies.Policy(ctx, k); err != nil {
+		err := r.askPolicy(ctx)
+		if err != nil {
 			cancel()
 		}
 		policyErr <- err
 	}()
+	defer func() { r.done() }()
 	r.load = sync.OnceValues(r.metaData)
 	go r.load()
 	state, err := r.prepare(preparing)
@@ -302,6 +316,12 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	if r.fast != nil {
 		s := r.fast.Stats()
 		r.stats.Fast = &s
+		if !s.First.IsZero() {
+			r.stats.Times.First = s.First.Sub(o.Began)
+		}
+	}
+	if x, ok := c.(interface{ Exits() map[string]uint64 }); ok {
+		r.stats.Exits = x.Exits()
 	}
 	if r.bridge != nil {
 		r.stats.Layout = r.bridge.Layout()
@@ -309,17 +329,40 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	if r.known != nil {
 		err = errors.Join(err, r.known.Err())
 	}
-	if err == nil && r.bridge != nil {
+	// What was seen of a tool that does not end, and that is stopped, is worth as much.
+	if (err == nil || errors.Is(err, session.ErrBudget)) && r.bridge != nil {
 		r.stats.Redirection = r.sess.Machine().CPU().RedirectStats()
 		r.stats.Asked = r.bridge.Asked()
 		if r.MetaData != nil {
 			o.Progress("recording what was learned")
-			err = r.learn()
+			err = errors.Join(err, r.learn())
 			r.stats.Times.Learn = r.lap()
 		}
 	}
 	res.Stats = r.stats
 	return res, err
+}
+
+// askPolicy finds out the policy for the kernel. The same programs say the same about it, so that they are started once an image.
+func (r *run) askPolicy(ctx context.Context) error {
+	const name, version = "policy", 1
+	type answer struct {
+		Digest string
+		Policy policy.Policy
+	}
+	var kept answer
+	if b := r.image.Cached(name, version); b != nil && json.Unmarshal(b, &kept) == nil && kept.Digest == r.Policies.Digest() {
+		r.policy = kept.Policy
+		return nil
+	}
+	var err error
+	if r.policy, err = r.Policies.Policy(ctx, policy.Kernel{Banner: r.kernel.Banner, Release: r.kernel.Release, Bits: r.image.Bits}); err != nil {
+		return err
+	}
+	if b, err := json.Marshal(answer{r.Policies.Digest(), r.policy}); err == nil {
+		r.image.Keep(name, version, b)
+	}
+	return nil
 }
 
 // prepare reads what the image says about the kernel, and returns the path of its state for the snapshot.
@@ -403,7 +446,8 @@ func identity(path string) (string, error) {
 
 // connect lets the machine see the snapshot from here on.
 func (r *run) connect(ctx context.Context) error {
-	r.stats.Times.Run = r.lap()
+	r.stats.Times.Spawn = r.lap()
+	r.stats.Times.Run = r.stats.Times.Spawn
 	var err error
 	if r.known, err = r.load(); err != nil {
 		return err
@@ -466,7 +510,9 @@ func (r *run) modules(s snapshots.Snapshot) ([]string, error) {
 func (r *run) symbols() (*symbols.Table, error) {
 	const name, version = "symbols", 1
 	var t symbols.Table
-	if b := r.image.Cached(name, version); b != nil && t.UnmarshalBinary(b) == nil {
+	b, done := r.image.Map(name, version)
+	r.done = done
+	if b != nil && t.UnmarshalBinary(b) == nil {
 		return t.Shift(r.kernel.TextShift), nil
 	}
 	f, err := os.Open(r.image.KallsymsPath())

@@ -31,8 +31,8 @@ type Store struct {
 	Timeout time.Duration
 }
 
-// DefaultTimeout is long against any change of the file.
-const DefaultTimeout = 10 * time.Second
+// DefaultTimeout is long against any change of the file, also by several processes of a slow machine, one after the other.
+const DefaultTimeout = time.Minute
 
 // DefaultPath is where Meta-Data is kept if nothing else is said: emu/metadata.db in the user's XDG data directory.
 func DefaultPath() (string, error) {

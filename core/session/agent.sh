@@ -16,9 +16,9 @@ find_program() {
   exit 127
 }
 
-# Standard output and standard error of the command are pipes. The command's own process says its number
-# before it becomes the tool; the exit code comes when all that was written is on the wire: the driver has
-# sent what write() took before it returns, as the port is never busy.
+# The command's process is there, with all that can be done before it is known, when the machine is saved. Standard output and
+# standard error of the command are pipes. The process says its number before it becomes the tool; the exit code comes when all
+# that was written is on the wire: the driver has sent what write() took before it returns, as the port is never busy.
 run() {
   status=$(
     exec 9>&1
@@ -26,17 +26,6 @@ run() {
       exec 8>&1
       {
         (
-          n=$1
-          shift
-          while [ "$n" -gt 0 ]; do
-            export "$1"
-            shift
-            n=$((n - 1))
-          done
-          unset SHLVL OLDPWD
-          find_program "$1"
-          name=$1
-          shift
           # Names that were looked up in /proc and /sys so far mean what the trusted VM has, and static programs look at
           # /proc/self/exe when they start, as the two cats do now: the tool gets other instances.
           /bin/busybox sleep 0.05
@@ -45,7 +34,22 @@ run() {
           /bin/busybox mount -t sysfs sysfs /sys
           /bin/busybox mount -t cgroup2 cgroup2 /sys/fs/cgroup
           /bin/busybox mount -t proc proc /proc
-          echo "pid $(exec /bin/busybox sh -c 'echo $PPID')" >&3
+          unset SHLVL OLDPWD
+          pid=$(exec /bin/busybox sh -c 'echo $PPID')
+          $first && echo ready >&3
+          IFS= read -r line <&3
+          eval "set -- ${line#run }"
+          n=$1
+          shift
+          while [ "$n" -gt 0 ]; do
+            export "$1"
+            shift
+            n=$((n - 1))
+          done
+          find_program "$1"
+          name=$1
+          shift
+          echo "pid $pid" >&3
           exec -a "$name" "$program" "$@" 3>&- 4>&- 5>&- 8>&- 9>&-
         ) 2>&1 >&8 </dev/null
         echo $? >&9
@@ -62,7 +66,8 @@ exec 3<>/dev/ttyS1 4>/dev/ttyS2 5>/dev/ttyS3
 cd /
 # What starts with the kernel and takes a while comes to rest.
 /bin/busybox sleep 4
-echo ready >&3
-while IFS= read -r line <&3; do
-  eval "$line"
+first=true
+while :; do
+  run
+  first=false
 done

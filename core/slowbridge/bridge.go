@@ -76,6 +76,7 @@ type Bridge struct {
 	guest   Guest
 	mem     *Memory
 	space   *space
+	offsets []uint64 // of per-CPU variables, in order; nil before they are needed
 	kernel  *linux.Kernel
 	symbols *symbols.Table
 	types   *Types

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 
@@ -113,16 +112,14 @@ func (b *Bridge) scope(id int, s *policy.Scope) cpu.Scope {
 
 // perCPUSize is size for per-CPU variables, whose symbols are offsets.
 func (b *Bridge) perCPUSize(offset uint64) uint64 {
-	next := uint64(math.MaxUint64)
-	for s := range b.symbols.All {
-		if (s.Type == 'A' || s.Type == 'a') && s.Address > offset {
-			next = min(next, s.Address)
-		}
+	if b.offsets == nil {
+		b.offsets = b.symbols.Offsets()
 	}
-	if next-offset > 1<<16 {
+	i, _ := slices.BinarySearch(b.offsets, offset+1)
+	if i == len(b.offsets) || b.offsets[i]-offset > 1<<16 {
 		return 4096
 	}
-	return next - offset
+	return b.offsets[i] - offset
 }
 
 // evaluate returns the value that a field of the policy has in the snapshot.

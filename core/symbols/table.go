@@ -2,6 +2,7 @@ package symbols
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -23,35 +24,61 @@ type Symbol struct {
 
 // Table is a set of symbols. It does not change and is safe for concurrent use.
 type Table struct {
-	syms   []Symbol // as given
-	byAddr []int32  // those that are places, sorted by address, then by order in syms
-	byName []int32  // sorted by name, then by order in syms
-	shift  uint64
+	lists []list // those of one come after those of the lists before it
 }
+
+// list is symbols in an order of their own, as a Table is given them.
+type list struct {
+	symbols
+	shift uint64 // of those that are places
+}
+
+// symbols are numbered as given. There are two more orders: of those that are places, by address, and of all, by name; what is equal stays
+// as given.
+type symbols interface {
+	len() int
+	// at returns a symbol.
+	at(i int) Symbol
+	address(i int) uint64
+	absolute(i int) bool
+	// compareName compares the symbol's name with another.
+	compareName(i int, name string) int
+	places() int
+	// byAddress and byName return the numbers of the i-th symbol in these orders.
+	byAddress(i int) int
+	byName(i int) int
+}
+
+// plain are symbols one by one.
+type plain struct {
+	syms           []Symbol
+	byAddr, byText []int32
+}
+
+func (p *plain) len() int                           { return len(p.syms) }
+func (p *plain) at(i int) Symbol                    { return p.syms[i] }
+func (p *plain) address(i int) uint64               { return p.syms[i].Address }
+func (p *plain) absolute(i int) bool                { return p.syms[i].absolute() }
+func (p *plain) compareName(i int, name string) int { return strings.Compare(p.syms[i].Name, name) }
+func (p *plain) places() int                        { return len(p.byAddr) }
+func (p *plain) byAddress(i int) int                { return int(p.byAddr[i]) }
+func (p *plain) byName(i int) int                   { return int(p.byText[i]) }
 
 // ErrNoSymbols is wrapped by errors about files without a usable symbol table.
 var ErrNoSymbols = errors.New("no symbols found")
 
 // NewTable makes a table of syms, which it takes over.
 func NewTable(syms []Symbol) *Table {
-	t := &Table{syms: syms, byName: make([]int32, len(syms))}
+	p := &plain{syms: syms, byText: make([]int32, len(syms))}
 	for i, s := range syms {
-		t.byName[i] = int32(i)
+		p.byText[i] = int32(i)
 		if !s.absolute() {
-			t.byAddr = append(t.byAddr, int32(i))
+			p.byAddr = append(p.byAddr, int32(i))
 		}
 	}
-	slices.SortStableFunc(t.byAddr, func(a, b int32) int {
-		switch x, y := syms[a].Address, syms[b].Address; {
-		case x < y:
-			return -1
-		case x > y:
-			return 1
-		}
-		return 0
-	})
-	slices.SortStableFunc(t.byName, func(a, b int32) int { return strings.Compare(syms[a].Name, syms[b].Name) })
-	return t
+	slices.SortStableFunc(p.byAddr, func(a, b int32) int { return cmp.Compare(syms[a].Address, syms[b].Address) })
+	slices.SortStableFunc(p.byText, func(a, b int32) int { return strings.Compare(syms[a].Name, syms[b].Name) })
+	return &Table{[]list{{symbols: p}}}
 }
 
 func (s *Symbol) absolute() bool { return s.Type == 'a' || s.Type == 'A' }
@@ -59,109 +86,149 @@ func (s *Symbol) absolute() bool { return s.Type == 'a' || s.Type == 'A' }
 // Shift returns the same table with delta added to all addresses that are places: what KASLR does to a kernel.
 // Shifts add up. The tables share their memory.
 func (t *Table) Shift(delta uint64) *Table {
-	c := *t
-	c.shift += delta
-	return &c
+	c := &Table{slices.Clone(t.lists)}
+	for i := range c.lists {
+		c.lists[i].shift += delta
+	}
+	return c
 }
 
-// With returns a table that has more symbols after its own.
+// With returns a table that has more symbols after its own, which it takes over. The tables share their memory.
 func (t *Table) With(more []Symbol) *Table {
-	o := NewTable(more)
-	all := make([]Symbol, 0, len(t.syms)+len(more))
-	for s := range t.All {
-		all = append(all, s)
-	}
-	n := int32(len(all))
-	all = append(all, o.syms...)
-	merge := func(a, b []int32, after func(x, y *Symbol) bool) []int32 {
-		out := make([]int32, 0, len(a)+len(b))
-		for len(a) > 0 && len(b) > 0 {
-			if after(&all[a[0]], &all[n+b[0]]) {
-				out, b = append(out, n+b[0]), b[1:]
-			} else {
-				out, a = append(out, a[0]), a[1:]
-			}
-		}
-		out = append(out, a...)
-		for _, i := range b {
-			out = append(out, n+i)
-		}
-		return out
-	}
-	return &Table{
-		syms:   all,
-		byAddr: merge(t.byAddr, o.byAddr, func(x, y *Symbol) bool { return x.Address > y.Address }),
-		byName: merge(t.byName, o.byName, func(x, y *Symbol) bool { return x.Name > y.Name }),
-	}
+	return &Table{slices.Concat(t.lists, NewTable(more).lists)}
 }
 
 // Len returns the number of symbols.
-func (t *Table) Len() int { return len(t.syms) }
+func (t *Table) Len() (n int) {
+	for i := range t.lists {
+		n += t.lists[i].len()
+	}
+	return n
+}
 
-func (t *Table) at(i int32) Symbol {
-	s := t.syms[i]
+// symbol is at with the shift.
+func (l *list) symbol(i int) Symbol {
+	s := l.at(i)
 	if !s.absolute() {
-		s.Address += t.shift
+		s.Address += l.shift
 	}
 	return s
 }
 
+// after returns how many places are at addr or below.
+func (l *list) after(addr uint64) int {
+	return sort.Search(l.places(), func(i int) bool { return l.address(l.byAddress(i))+l.shift > addr })
+}
+
+// named returns how many names come before this.
+func (l *list) named(name string) int {
+	return sort.Search(l.len(), func(i int) bool { return l.compareName(l.byName(i), name) >= 0 })
+}
+
 // All calls yield with every symbol in the table's own order until it returns false.
 func (t *Table) All(yield func(Symbol) bool) {
-	for i := range t.syms {
-		if !yield(t.at(int32(i))) {
-			return
-		}
-	}
-}
-
-// Lookup returns the symbol at or before addr and the distance from it. Of several at one address it returns the
-// first, as the kernel does. It reports false below the first symbol and more than 16 MiB after one: a
-// kernel's sections are closer than that.
-func (t *Table) Lookup(addr uint64) (Symbol, uint64, bool) {
-	addr -= t.shift
-	i := sort.Search(len(t.byAddr), func(i int) bool { return t.syms[t.byAddr[i]].Address > addr })
-	if i == 0 {
-		return Symbol{}, 0, false
-	}
-	i--
-	for i > 0 && t.syms[t.byAddr[i-1]].Address == t.syms[t.byAddr[i]].Address {
-		i--
-	}
-	s := t.at(t.byAddr[i])
-	off := addr + t.shift - s.Address
-	return s, off, off < 16<<20
-}
-
-// Find returns the symbol called name. If there are several (static functions of different files), it returns the
-// first.
-func (t *Table) Find(name string) (Symbol, bool) {
-	i := sort.Search(len(t.byName), func(i int) bool { return t.syms[t.byName[i]].Name >= name })
-	if i == len(t.byName) || t.syms[t.byName[i]].Name != name {
-		return Symbol{}, false
-	}
-	return t.at(t.byName[i]), true
-}
-
-// Prefixed calls yield with the symbols whose names begin so, by name, until it returns false.
-func (t *Table) Prefixed(prefix string) iter.Seq[Symbol] {
-	return func(yield func(Symbol) bool) {
-		i := sort.Search(len(t.byName), func(i int) bool { return t.syms[t.byName[i]].Name >= prefix })
-		for ; i < len(t.byName) && strings.HasPrefix(t.syms[t.byName[i]].Name, prefix); i++ {
-			if !yield(t.at(t.byName[i])) {
+	for n := range t.lists {
+		l := &t.lists[n]
+		for i := range l.len() {
+			if !yield(l.symbol(i)) {
 				return
 			}
 		}
 	}
 }
 
+// Offsets returns the values of the symbols that are no places, in order.
+func (t *Table) Offsets() (v []uint64) {
+	for n := range t.lists {
+		l := &t.lists[n]
+		for i := range l.len() {
+			if l.absolute(i) {
+				v = append(v, l.address(i))
+			}
+		}
+	}
+	slices.Sort(v)
+	return v
+}
+
+// Lookup returns the symbol at or before addr and the distance from it. Of several at one address it returns the
+// first, as the kernel does. It reports false below the first symbol and more than 16 MiB after one: a
+// kernel's sections are closer than that.
+func (t *Table) Lookup(addr uint64) (found Symbol, distance uint64, ok bool) {
+	for n := range t.lists {
+		l := &t.lists[n]
+		i := l.after(addr) - 1
+		if i < 0 {
+			continue
+		}
+		at := l.address(l.byAddress(i))
+		if d := addr - l.shift - at; ok && d >= distance {
+			continue
+		}
+		for i > 0 && l.address(l.byAddress(i-1)) == at {
+			i--
+		}
+		found, distance, ok = l.symbol(l.byAddress(i)), addr-l.shift-at, true
+	}
+	return found, distance, ok && distance < 16<<20
+}
+
+// Find returns the symbol called name. If there are several (static functions of different files), it returns the
+// first.
+func (t *Table) Find(name string) (Symbol, bool) {
+	for n := range t.lists {
+		l := &t.lists[n]
+		if i := l.named(name); i < l.len() && l.compareName(l.byName(i), name) == 0 {
+			return l.symbol(l.byName(i)), true
+		}
+	}
+	return Symbol{}, false
+}
+
+// Prefixed calls yield with the symbols whose names begin so, by name, until it returns false.
+func (t *Table) Prefixed(prefix string) iter.Seq[Symbol] {
+	return func(yield func(Symbol) bool) {
+		next := make([]int, len(t.lists))
+		heads := make([]*Symbol, len(t.lists))
+		advance := func(n int) {
+			heads[n] = nil
+			if l := &t.lists[n]; next[n] < l.len() {
+				if s := l.symbol(l.byName(next[n])); strings.HasPrefix(s.Name, prefix) {
+					heads[n] = &s
+				}
+			}
+			next[n]++
+		}
+		for n := range t.lists {
+			next[n] = t.lists[n].named(prefix)
+			advance(n)
+		}
+		for {
+			least := -1
+			for n, h := range heads {
+				if h != nil && (least < 0 || h.Name < heads[least].Name) {
+					least = n
+				}
+			}
+			if least < 0 || !yield(*heads[least]) {
+				return
+			}
+			advance(least)
+		}
+	}
+}
+
 // Next returns the address of the first place above addr.
 func (t *Table) Next(addr uint64) (next uint64, ok bool) {
-	i := sort.Search(len(t.byAddr), func(i int) bool { return t.syms[t.byAddr[i]].Address+t.shift > addr })
-	if i == len(t.byAddr) {
-		return 0, false
+	for n := range t.lists {
+		l := &t.lists[n]
+		if i := l.after(addr); i < l.places() {
+			if a := l.address(l.byAddress(i)) + l.shift; !ok || a < next {
+				next, ok = a, true
+			}
+		}
 	}
-	return t.at(t.byAddr[i]).Address, true
+	return next, ok
 }
 
 // Address returns the address of name, see Find.

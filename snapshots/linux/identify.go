@@ -32,6 +32,8 @@ var ErrNotFound = errors.New("no Linux kernel found in the snapshot")
 type Kernel struct {
 	// Banner is the kernel's "Linux version ..." line, without the newline.
 	Banner string
+	// BannerAddress is where linux_banner is; 0 if the banner was found by a search.
+	BannerAddress uint64
 	// Release is what uname -r prints.
 	Release string
 	// BTFHash is the SHA-256 of the .BTF section in hexadecimal, "" if there is none.
@@ -138,6 +140,26 @@ func Identify(s snapshots.Snapshot) (*Kernel, error) {
 		return nil, fmt.Errorf("a kernel without a banner: %w", ErrNotFound)
 	}
 	return k, nil
+}
+
+// Recall connects a Kernel that Identify returned earlier, and of which only what JSON keeps is left, with its snapshot again, if
+// that still has this kernel in the same place. Symbols and VMCoreInfo stay nil.
+func (k *Kernel) Recall(s snapshots.Snapshot) bool {
+	k.Space = AddressSpace{s, k.Form, k.Root}
+	text, err := k.Space.Translate(k.Text)
+	banner := make([]byte, len(k.Banner)+1)
+	if err != nil || text.Physical != k.TextPhysical || k.Banner == "" || k.BannerAddress == 0 || k.Space.Read(banner, k.BannerAddress) != nil {
+		return false
+	}
+	if last := banner[len(k.Banner)]; string(banner[:len(k.Banner)]) != k.Banner || last != '\n' && last != 0 {
+		return false
+	}
+	if k.Form.Wide() {
+		// The direct map shows the kernel's own page tables where they are.
+		root, err := k.Space.Translate(k.PageOffset + k.Root)
+		return err == nil && root.Physical == k.Root
+	}
+	return true
 }
 
 // fromVMCoreInfo follows a VMCOREINFO text and returns nil if what it says does not hold: its addresses must translate, and
@@ -480,10 +502,11 @@ func (k *Kernel) readBanner() {
 	if a, ok := k.Symbol("linux_banner"); ok {
 		var b [512]byte
 		if err := readSome(k.Space, b[:], a); err == nil {
-			k.Banner = strings.TrimSuffix(cString(b[:]), "\n")
+			k.Banner, k.BannerAddress = strings.TrimSuffix(cString(b[:]), "\n"), a
 		}
 	}
 	if !strings.HasPrefix(k.Banner, "Linux version ") {
+		k.BannerAddress = 0
 		k.Banner = bannerIn(k.readImage())
 	}
 	if f := strings.Fields(k.Banner); len(f) > 2 {

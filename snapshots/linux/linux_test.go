@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -243,9 +244,44 @@ func TestRealKernels(t *testing.T) {
 				t.Error(k.Warnings)
 			}
 			compare(t, k, dir, tr)
+			recalled(t, k, p)
 			t.Logf("%s, text shift %#x, root %#x by %s", k.Form, k.TextShift, k.Root, k.RootSource)
 		})
 	}
+}
+
+// recalled: a kernel that was kept as JSON is that of the same snapshot, and of none where its banner or its tables are not there.
+func recalled(t *testing.T, k *linux.Kernel, path string) {
+	t.Helper()
+	kept, err := json.Marshal(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again linux.Kernel
+	if err := json.Unmarshal(kept, &again); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, path)
+	if again.Recall(s) != (k.BannerAddress != 0) {
+		t.Errorf("the kernel is recalled, or not: %s", kept)
+	}
+	if k.BannerAddress == 0 { // i386: kallsyms has no data
+		return
+	}
+	for _, pa := range []uint64{k.Root, mustTranslate(t, k, k.BannerAddress)} {
+		if again.Recall(&doctored{Snapshot: s, pages: map[uint64][]byte{pa / 4096: nil}}) {
+			t.Errorf("a kernel is recalled without its page at %#x", pa)
+		}
+	}
+}
+
+func mustTranslate(t *testing.T, k *linux.Kernel, va uint64) uint64 {
+	t.Helper()
+	p, err := k.Space.Translate(va)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.Physical
 }
 
 // doctored is a snapshot without the help of its container, and with other memory.

@@ -38,6 +38,16 @@ func (f Form) String() string {
 // MarshalText implements encoding.TextMarshaler.
 func (f Form) MarshalText() ([]byte, error) { return []byte(f.String()), nil }
 
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (f *Form) UnmarshalText(text []byte) error {
+	for *f = Unknown; *f <= Level5; *f++ {
+		if f.String() == string(text) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is no form of page tables", text)
+}
+
 // Wide says whether the form is of a 64-bit kernel.
 func (f Form) Wide() bool { return f >= Level4 }
 

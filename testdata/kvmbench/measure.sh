@@ -24,3 +24,14 @@ echo "$tools" | tr ';' '\n' | while read -r tool; do
 	echo "$native $guest $exits $slow" | awk -v tool="$tool" '{
 		printf "%-36s %10.1f %10.1f %10.1f %10.1f %8.2f %8.2f %8.2f\n", tool, $1, $2, $3, $4, $2/$1, $3/$2, $4/$2 }'
 done
+
+# Where the time goes from the start of emu to the tool's first system call, of the run that took least.
+printf '\n%-12s %s\n' 'first call' 'ms, by part'
+for _ in 1 2 3 4; do
+	inspect kvm inguest uname -a 2>&1 >/tmp/out </dev/null | grep -o '"[a-z_]*_ns":[0-9]*' | tr -d '"' | awk -F: '
+		!($1 in ms) { ms[$1] = $2 / 1e6 }
+		END { n = split("start identify image policy restore spawn connect first_call", part, " ")
+			line = sprintf("%10.1f ", ms["first_call_ns"])
+			for (i = 1; i < n; i++) line = line sprintf(" %s %.1f", part[i], ms[part[i] "_ns"])
+			print line }'
+done | sort -n | head -n 1

@@ -20,5 +20,5 @@ if "$bin/kvmlab" usable 2>/dev/null; then
 else
 	"$bin/kvmlab" run --memory 3072 --timeout 1h --env XDG_DATA_HOME=/data --dir "$bin:/emu" --dir "$data:/data" \
 		--dir "$snapshot:/snapshot" --dir "$here:/bench" -- sh /bench/measure.sh /emu/emu /snapshot "$release" "$tools"
-fi | awk '{ print; fflush() } NR > 1 { n++; a += log($(NF-2)); b += log($(NF-1)); c += log($NF) }
+fi | awk '{ print; fflush() } /^$/ { over = 1 } NR > 1 && !over { n++; a += log($(NF-2)); b += log($(NF-1)); c += log($NF) }
 	END { if (n) printf "%-36s %10s %10s %10s %10s %8.2f %8.2f %8.2f\n", "geometric mean", "", "", "", "", exp(a/n), exp(b/n), exp(c/n) }'

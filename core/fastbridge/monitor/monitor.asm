@@ -34,6 +34,8 @@ DEFAULT REL
 %define PGD_R 40
 %define ROOTS 48			; ranges of addresses that are the snapshot's: where they begin and end, 16 bytes each
 %define ROOTS_END 56
+%define CALLS 64			; counters: entered without asking, and instructions displaced
+%define DISPLACED 72
 
 ; struct site
 %define SITE_ACTION 8
@@ -241,7 +243,7 @@ enter:
 	inc qword [chosen]
 	cmp rax, 1			; no scope
 	je .plain
-	inc qword [entered]
+	inc qword [rax+CALLS]
 	stack rcx
 	mov [rcx+S_SCOPE], rax
 	mov qword [rcx+S_DEPTH], 0
@@ -383,7 +385,7 @@ breakpoint:
 .found:	lea rbx, [rbx+rcx+SITE_ACTION]
 	cmp byte [rbx], ACTION_DISPLACE
 	jne .local
-	inc qword [displaced]
+	inc qword [rdx+DISPLACED]
 	and rbx, -SITE_SIZE		; the table is aligned
 	movsxd rax, dword [rbx+SITE_VALUE]
 	mov [target], rax
@@ -886,7 +888,6 @@ text_size:	dq 0
 copy:		dq 0
 copy_delta:	dq 0
 slot_shift:	dq 0
-displaced:	dq 0
 clean:		dq 0
 once_left:	dq ONCE_ENTRIES*3/4
 f_argument:	dq 0
@@ -902,7 +903,6 @@ f_type:		dq 0
 f_proc_pid:	dq 0
 proc_type:	dq 0
 chosen:		dq 0
-entered:	dq 0
 aliases:	times 512 dq 0
 calls:		times 128 db 0
 handlers:	times 256 dq 0

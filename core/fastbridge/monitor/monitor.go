@@ -75,7 +75,6 @@ const (
 	Copy
 	CopyDelta
 	SlotShift // of an address, to its number among Aliases
-	Displaced // counters
 	Clean
 	OnceLeft // how many calls of such functions have room yet
 	// FileFields are slowbridge.FileFields in its order.
@@ -92,8 +91,7 @@ const (
 	_
 	ProcType // the struct file_system_type of proc
 	Chosen   // counters of system calls, and of those that have a scope
-	Entered
-	Aliases // by entry of the root of the page tables: how far away its alias is, 0 if there is none; 512 of 8 bytes
+	Aliases  // by entry of the root of the page tables: how far away its alias is, 0 if there is none; 512 of 8 bytes
 )
 
 // More data, whose sizes are other ones.
@@ -149,6 +147,8 @@ const (
 	ScopePGDR
 	ScopeRoots // the variables that are the snapshot's: where the list of ranges begins and ends
 	ScopeRootsEnd
+	ScopeCalls // counters
+	ScopeDisplaced
 	ScopeSize
 )
 

@@ -126,12 +126,3 @@ func (h *Host) Close() {
 	}
 	all.Wait()
 }
-
-// Start starts the kernel policies, which Policy is going to ask; it says what went wrong.
-func (h *Host) Start() {
-	for _, p := range h.plugins {
-		if p.Kind == protocol.Kernel {
-			_ = p.Start() // a program that fails once does so with the same error when it is asked
-		}
-	}
-}
