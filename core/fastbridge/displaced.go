@@ -176,12 +176,6 @@ const (
 	ifNotZero = 5
 )
 
-// Bits of RFLAGS.
-const (
-	flagsStatus = 0x8d5 // CF, PF, AF, ZF, SF, OF
-	flagsTrap   = 0x300 // TF, IF
-)
-
 // finish executes an instruction on the interrupted flags and goes back behind it. On the stack there is the saved value of the scratch
 // register, if it has one, and what int3 has pushed.
 func (a *assembler) finish(in *isa.Inst, code []byte, reg uint8, saved bool) {
@@ -194,7 +188,7 @@ func (a *assembler) finish(in *isa.Inst, code []byte, reg uint8, saved bool) {
 		a.bytes(code...)
 	} else {
 		a.bytes(0xff, 0x74, 0x24, flags+top)                    // push qword [rsp+flags]
-		a.bytes(0x48, 0x81, 0x24, 0x24, 0xff, 0xfc, 0xff, 0xff) // and qword [rsp], ~flagsTrap
+		a.bytes(0x48, 0x81, 0x24, 0x24, 0xff, 0xfc, 0xff, 0xff) // and qword [rsp], ~(TF | IF)
 		a.bytes(0x9d)                                           // popfq
 		a.bytes(code...)
 		if !saved {
@@ -203,8 +197,8 @@ func (a *assembler) finish(in *isa.Inst, code []byte, reg uint8, saved bool) {
 		}
 		a.bytes(0x9c) // pushfq
 		a.pop(reg)
-		a.bytes(0x49, 0x81, 0xe0|reg&7, 0xd5, 0x08, 0, 0)                  // and reg, flagsStatus
-		a.bytes(0x48, 0x81, 0x64, 0x24, flags+top, 0x2a, 0xf7, 0xff, 0xff) // and qword [rsp+flags], ~flagsStatus
+		a.bytes(0x49, 0x81, 0xe0|reg&7, 0xd5, 0x08, 0, 0)                  // and reg, CF | PF | AF | ZF | SF | OF
+		a.bytes(0x48, 0x81, 0x64, 0x24, flags+top, 0x2a, 0xf7, 0xff, 0xff) // and qword [rsp+flags], ~(CF | PF | AF | ZF | SF | OF)
 		a.bytes(0x4c, 0x09, 0x44|reg&7<<3, 0x24, flags+top)                // or qword [rsp+flags], reg
 	}
 	if top != 0 {
