@@ -159,7 +159,7 @@ const stubSize = 256
 
 var routines = entries{
 	locate: monitor.Base + monitor.Locate, locateCPU: monitor.Base + monitor.LocateCPU, ask: monitor.Base + monitor.Asked,
-	leave: monitor.Base + monitor.LeaveView, stack: monitor.Base + monitor.CurrentStack,
+	leave: monitor.Base + monitor.LeaveView, stack: monitor.Base + monitor.CurrentStack, data: monitor.Base,
 }
 
 // jump puts a jump into a scope's code in place of an instruction whose operand may be the snapshot's, and says whether that was possible.
@@ -197,8 +197,8 @@ func (b *Bridge) jump(s *scope, t *site) (bool, error) {
 // displace makes the code that executes a site out of its place, and returns its address; 0 if it cannot be made. contexts is as in
 // displaced.
 func (b *Bridge) displace(s *scope, t *site, contexts uint64) (uint64, error) {
-	d := displaced{in: &t.inst, code: make([]byte, t.inst.Len), next: t.address + uint64(t.inst.Len), contexts: contexts}
-	if (guest{b}).ReadLinear(t.address, d.code) != len(d.code) {
+	d := displaced{in: &t.inst, code: b.original(t.address, int(t.inst.Len)), next: t.address + uint64(t.inst.Len), contexts: contexts}
+	if d.code == nil {
 		return 0, nil
 	}
 	if v, ok := s.cpu.Immediates[t.address]; ok {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"slices"
 	"time"
 
 	"github.com/hybridbridge/emu/core/fastbridge/monitor"
@@ -320,14 +321,14 @@ func (b *Bridge) admitAll(s *scope) error {
 	return nil
 }
 
-// original returns code of the trusted kernel in its memory, of which all is there; nil if it is not.
+// original returns code of the trusted kernel as it was before the bridge changed it; nil if not all of it is there. It must not be changed.
 func (b *Bridge) original(a uint64, n int) []byte {
-	if a&0xfff+uint64(n) > 4096 {
-		code := make([]byte, n)
-		if (guest{b}).ReadLinear(a, code) != n {
+	if first := 4096 - int(a&0xfff); n > first {
+		begin, end := b.original(a, first), b.original(a+uint64(first), n-first)
+		if begin == nil || end == nil {
 			return nil
 		}
-		return code
+		return slices.Concat(begin, end)
 	}
 	page, ok := b.texts[a&^0xfff]
 	if !ok {
@@ -415,10 +416,9 @@ func special(in *isa.Inst, frozen bool) bool {
 
 // expose puts an instruction into a view's code. The first byte of a function with a hook stays int3.
 func (b *Bridge) expose(s *scope, v int, t *site) error {
-	var code [15]byte
-	n := guest{b}.ReadLinear(t.address, code[:t.inst.Len])
+	code := b.original(t.address, int(t.inst.Len))
 	_, hooked := b.hooks[t.address]
-	for i := range code[:n] {
+	for i := range code {
 		la := t.address + uint64(i)
 		p, err := b.codePage(s, v, la&^0xfff)
 		if err != nil {

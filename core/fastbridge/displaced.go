@@ -174,6 +174,8 @@ const (
 	ifCarry   = 2
 	ifZero    = 4
 	ifNotZero = 5
+
+	ifNotCarry = 3
 )
 
 // finish executes an instruction on the interrupted flags and goes back behind it. On the stack there is the saved value of the scratch
@@ -307,7 +309,7 @@ func (d *displaced) assembleJump(at uint64, to entries) (code []byte, ask int, e
 }
 
 // entries are the monitor's routines that displaced instructions call, and where it has the current stack: see monitor.asm.
-type entries struct{ locate, locateCPU, ask, leave, stack uint64 }
+type entries struct{ locate, locateCPU, ask, leave, stack, data uint64 }
 
 // displaced is an instruction that is executed out of its place, by code that int3 leads to.
 type displaced struct {

@@ -2,6 +2,7 @@ package fastbridge
 
 import (
 	"encoding/hex"
+	"slices"
 	"testing"
 
 	"github.com/hybridbridge/emu/cpu/isa"
@@ -157,6 +158,36 @@ func TestAssembleJump(t *testing.T) {
 		}
 		if found[in.Op] == 0 || found[isa.JMP] != 2 || found[isa.PUSHF] != 1 || found[isa.INT3] != 1 || found[isa.IRET] != 0 {
 			t.Errorf("%s: %v: % x", text, found, got)
+		}
+	}
+}
+
+// TestElideIfSnapshot: the test of an argument decodes to its end, which is where it goes on if the function is to run.
+func TestElideIfSnapshot(t *testing.T) {
+	for argument := range 2 {
+		a := &assembler{at: 0xffffffffffa01000}
+		a.elideIfSnapshot(argument, 7, entries{data: 0xffffffffffc00000})
+		found := map[isa.Op]int{}
+		var begins, targets []uint64
+		for i := 0; i < len(a.code); {
+			in, err := isa.Decode(a.code[i:], isa.Mode64, isa.AllFeatures)
+			if err != nil {
+				t.Fatalf("at %d of % x: %v", i, a.code, err)
+			}
+			begins = append(begins, uint64(i))
+			i += int(in.Len)
+			found[in.Op]++
+			if in.Op == isa.JCC {
+				targets = append(targets, uint64(i)+in.Imm)
+			}
+		}
+		for _, to := range targets {
+			if !slices.Contains(begins, to) && to != uint64(len(a.code)) {
+				t.Errorf("a branch to %d of % x", to, a.code)
+			}
+		}
+		if found[isa.RET] != 1 || found[isa.JCC] != 3 || found[isa.CMP] != 3 || found[isa.SUB] != 2 {
+			t.Errorf("%v: % x", found, a.code)
 		}
 	}
 }

@@ -210,7 +210,7 @@ func New(cfg Config, views []byte) (*Bridge, error) {
 	}
 	b.text = b.slow.Text()
 	b.hooks = b.slow.Hooks()
-	if err := errors.Join(b.findPerCPU(), b.install(), b.makeBases(), b.makeStepper()); err != nil {
+	if err := errors.Join(b.findPerCPU(), b.install(), b.makeBases(), b.makeStepper(), b.elideOutside()); err != nil {
 		return nil, err
 	}
 	b.allow()
@@ -538,8 +538,10 @@ func (m stepMemory) Page(pa uint64) (*[4096]byte, bool) {
 
 // code reads an instruction of the trusted kernel.
 func (b *Bridge) code(la uint64) (in isa.Inst, code []byte, err error) {
-	code = make([]byte, 15)
-	code = code[:guest{b}.ReadLinear(la, code)]
+	const most = 15
+	if code = b.original(la, most); code == nil { // the last ones of a mapping
+		code = b.original(la, min(most, 4096-int(la&0xfff)))
+	}
 	in, err = isa.Decode(code, isa.Mode64, b.vm.CPUConfig().Features)
 	if err == nil {
 		code = bytes.Clone(code[:in.Len])
