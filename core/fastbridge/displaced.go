@@ -308,7 +308,7 @@ func (d *displaced) assembleJump(at uint64, to entries) (code []byte, ask int, e
 	return a.code, ask, nil
 }
 
-// entries are the monitor's routines that displaced instructions call, and where it has the current stack: see monitor.asm.
+// entries are the monitor's routines that displaced instructions call, where it has the current stack, and where it begins: see monitor.asm.
 type entries struct{ locate, locateCPU, ask, leave, stack, data uint64 }
 
 // displaced is an instruction that is executed out of its place, by code that int3 leads to.

@@ -135,7 +135,6 @@ type Bridge struct {
 	trampolines          map[uint64]uint64 // of instructions without an operand, by their address
 	text                 cpu.Range
 	texts                map[uint64]*[4096]byte // pages of code, by linear address; nil if not mapped
-	modules              map[uint64]bool        // pages of modules with sites
 
 	scopes  map[metadata.ScopeID]*scope
 	byEntry map[uint64]*scope // by the address of struct scope in the monitor
@@ -167,7 +166,7 @@ func AddMemory(m *machine.Machine, end uint64) (views, snapshot []byte, err erro
 func New(cfg Config, views []byte) (*Bridge, error) {
 	b := &Bridge{
 		cfg: cfg, vm: cfg.Machine, set: cfg.Known, scopes: map[metadata.ScopeID]*scope{}, byEntry: map[uint64]*scope{},
-		elided: map[[2]uint64]bool{}, modules: map[uint64]bool{}, displaced: map[uint64]uint64{}, asks: map[uint64]uint64{}, texts: map[uint64]*[4096]byte{}, substitutes: map[uint64]uint64{}, trampolines: map[uint64]uint64{},
+		elided: map[[2]uint64]bool{}, displaced: map[uint64]uint64{}, asks: map[uint64]uint64{}, texts: map[uint64]*[4096]byte{}, substitutes: map[uint64]uint64{}, trampolines: map[uint64]uint64{},
 		aliases: aliases{map[int]int{}, map[int]int{}}, types: []uint64{0},
 	}
 	if b.set == nil {
