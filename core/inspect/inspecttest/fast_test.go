@@ -28,7 +28,7 @@ func fast(t *testing.T, o inspect.Options) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if s := res.Stats.Fast; s.Trainings != 1 || s.Scopes == 0 || s.Switches == 0 {
+			if s := res.Stats.Fast; s.Trainings != 1 || s.Scopes == 0 || s.Displaced == 0 {
 				t.Errorf("%s without Meta-Data: %+v", command, s)
 			}
 			want.Reset()

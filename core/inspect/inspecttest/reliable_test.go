@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -153,13 +154,14 @@ type suite struct {
 	images                 *image.Store
 	cache                  string // $XDG_CACHE_HOME
 	want                   map[string]string
+	before                 []string // programs that are not the suite's
 }
 
 // patience is how long anything may take, in the lab too.
 const patience = 2 * time.Minute
 
 func (s *suite) run(t *testing.T) {
-	s.cache, s.want = t.TempDir(), map[string]string{}
+	s.cache, s.want, s.before = t.TempDir(), map[string]string{}, programs(t)
 	for _, command := range reliableCommands() {
 		out, errors, code := s.emu(t, nil, s.flags(), command)
 		if code != 0 || out == "" {
@@ -316,8 +318,11 @@ func programs(t *testing.T) (pids []string) {
 // nothing checks that no program is left and no file half written.
 func (s *suite) nothing(t *testing.T) {
 	t.Helper()
-	if !s.soon(func() bool { return len(programs(t)) == 0 }) {
-		t.Errorf("still running: %q", programs(t))
+	running := func() []string {
+		return slices.DeleteFunc(programs(t), func(p string) bool { return slices.Contains(s.before, p) })
+	}
+	if !s.soon(func() bool { return len(running()) == 0 }) {
+		t.Errorf("still running: %q", running())
 	}
 	for _, pattern := range []string{filepath.Join(s.images.Dir, "*", ".*"), filepath.Join(s.images.Dir, "*", "states", ".*"), filepath.Join(s.cache, "emu", "*", ".*")} {
 		if left, _ := filepath.Glob(pattern); len(left) > 0 {
