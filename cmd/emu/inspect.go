@@ -41,7 +41,7 @@ type inspectFlags struct {
 func (i *inspectFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&i.accel, "accel", "soft", "what runs the trusted VM: soft (SLOW-BRIDGE), kvm (FAST-BRIDGE), or auto: KVM where it can be used")
 	f.StringVar(&i.views, "views", "", "emu: FAST-BRIDGE on the emulator's vCPU, for debugging")
-	f.StringVar(&i.switching, "switch", "inguest", "how FAST-BRIDGE switches views: inguest, or exit as in the paper")
+	f.StringVar(&i.switching, "switch", "inguest", "who deals with FAST-BRIDGE's int3: inguest, or exit for a VM exit and a switch of views each time, as in the paper")
 	i.addCommon(f)
 }
 
@@ -243,8 +243,8 @@ func printInspectStats(w io.Writer, form string, s *inspectStats) {
 	}
 	fmt.Fprintf(w, "instructions  %d, of them %d in %d scopes\n", s.Instructions, s.Redirection.Instructions, s.Redirection.Scopes)
 	if f := s.Fast; f != nil {
-		fmt.Fprintf(w, "FAST-BRIDGE   %d system calls in scopes of %d looked at; %d views switched, %d by exits; %d local functions called, %d interrupts\n",
-			f.Scopes, f.Syscalls, f.Switches, f.SwitchExits, f.Subtrees, f.Interrupts)
+		fmt.Fprintf(w, "FAST-BRIDGE   %d system calls in scopes of %d looked at; %d views switched, %d instructions on aliases; %d local functions called, %d interrupts\n",
+			f.Scopes, f.Syscalls, f.Switches, f.Displaced, f.Subtrees, f.Interrupts)
 		fmt.Fprintf(w, "exits         %d in all: %d of system calls, %d of pages, %d instructions interpreted, %d derived, %d unknown, %d trainings (%v)\n",
 			f.Exits, f.Syscalls-f.Chosen, f.Faults, f.Interpreted, f.Derived, f.Unknown, f.Trainings, round(f.Fallback))
 		fmt.Fprintf(w, "sites         ")

@@ -2,7 +2,6 @@ package fastbridge
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -30,7 +29,7 @@ func (b *Bridge) slot(la uint64) int { return index(la, b.levels) }
 
 // tells reports whether an address says by itself whose memory it means.
 func (b *Bridge) tells(la uint64) bool {
-	return la < 1<<63 || b.owners.Snapshot(la) || b.owners.Trusted(la)
+	return b.trusted(la) || b.owners.Snapshot(la)
 }
 
 // alias sees to it that an address that does not tell has an alias, and says whether there was none before.
@@ -72,15 +71,7 @@ func (b *Bridge) mapAliases(s *scope) {
 // compileContexts makes the monitor's list of the contexts in which a site is known, in the order in which metadata.Deepest prefers them.
 func (b *Bridge) compileContexts(t *site) []byte {
 	contexts := slices.Clone(t.choices.known)
-	slices.SortStableFunc(contexts, func(x, y metadata.Context) int {
-		depth := func(c metadata.Context) uint32 {
-			if len(c.Path) == 0 {
-				return 0
-			}
-			return c.Path[0].Depth
-		}
-		return cmp.Or(cmp.Compare(depth(y), depth(x)), cmp.Compare(len(y.Path), len(x.Path)))
-	})
+	slices.SortStableFunc(contexts, func(x, y metadata.Context) int { return y.CompareDepth(&x) })
 	var list []byte
 	for len(contexts) > 0 {
 		path := contexts[0].Path
@@ -113,7 +104,7 @@ func (b *Bridge) compileContexts(t *site) []byte {
 func says(contexts []metadata.Context, t *site) uint16 {
 	snapshot := theirs(contexts)
 	switch {
-	case slices.ContainsFunc(contexts, func(c metadata.Context) bool { return !c.Plan.Default() }):
+	case slices.ContainsFunc(contexts, planned):
 		return 0
 	case snapshot == nil && (t.byAddress || t.inst.Seg == isa.GS):
 		return monitor.ContextLocal
@@ -126,6 +117,9 @@ func says(contexts []metadata.Context, t *site) uint16 {
 	}
 	return monitor.ContextLocal
 }
+
+// planned reports whether a handler's plan for a context changes more than routes.
+func planned(c metadata.Context) bool { return !c.Plan.Default() }
 
 // readsWord reports whether an instruction does nothing with memory but read 8 bytes at most.
 func readsWord(in *isa.Inst) bool {
@@ -166,7 +160,7 @@ var routines = entries{
 func (b *Bridge) jump(s *scope, t *site) (bool, error) {
 	_, hooked := b.hooks[t.address]
 	_, fixed := b.substituted(s, t)
-	d := displaced{in: &t.inst, code: b.original(t.address, int(t.inst.Len)), next: t.address + uint64(t.inst.Len), perCPU: t.inst.Seg >= isa.FS}
+	d := displaced{in: &t.inst, code: b.original(t.address, int(t.inst.Len)), at: t.address, perCPU: t.inst.Seg >= isa.FS}
 	if d.code == nil || hooked || fixed || t.address&0xfff+jumpSize > 4096 {
 		return false, nil
 	}
@@ -197,7 +191,7 @@ func (b *Bridge) jump(s *scope, t *site) (bool, error) {
 // displace makes the code that executes a site out of its place, and returns its address; 0 if it cannot be made. contexts is as in
 // displaced.
 func (b *Bridge) displace(s *scope, t *site, contexts uint64) (uint64, error) {
-	d := displaced{in: &t.inst, code: b.original(t.address, int(t.inst.Len)), next: t.address + uint64(t.inst.Len), contexts: contexts}
+	d := displaced{in: &t.inst, code: b.original(t.address, int(t.inst.Len)), at: t.address, contexts: contexts}
 	if d.code == nil {
 		return 0, nil
 	}
@@ -216,7 +210,7 @@ func (b *Bridge) displace(s *scope, t *site, contexts uint64) (uint64, error) {
 		d.fixed = at
 	} else if t.inst.Seg == isa.GS {
 		d.perCPU, d.base = true, b.redirect.PerCPU
-		if b.static(t) && slices.ContainsFunc(s.cpu.PerCPURoots, func(r cpu.Range) bool { return b.target(t) >= r.Lo && b.target(t) < r.Hi }) {
+		if off, ok := static(&t.inst, t.address); ok && slices.ContainsFunc(s.cpu.PerCPURoots, func(r cpu.Range) bool { return off >= r.Lo && off < r.Hi }) {
 			d.contexts = 0
 		}
 	} else if t.inst.Seg == isa.FS {
@@ -268,25 +262,12 @@ func (b *Bridge) trampoline(t *site) (uint64, error) {
 	return at, err
 }
 
-// static reports whether a site has one address for its operand, and target says which.
-func (b *Bridge) static(t *site) bool {
-	return t.inst.Index == isa.RegNone && (t.inst.Base == isa.RegNone || t.inst.Base == isa.RegRIP)
-}
-
-func (b *Bridge) target(t *site) uint64 {
-	la := uint64(t.inst.Disp)
-	if t.inst.Base == isa.RegRIP {
-		la += t.address + uint64(t.inst.Len)
-	}
-	return la
-}
-
 // substituted returns where the guest has what a site reads in place of its operand, if that is a substitute.
 func (b *Bridge) substituted(s *scope, t *site) (uint64, bool) {
-	if !t.inst.HasMem() || !b.static(t) {
+	la, ok := static(&t.inst, t.address)
+	if !ok {
 		return 0, false
 	}
-	la := b.target(t)
 	for _, sub := range s.cpu.Substitutes {
 		in := func(r cpu.Range) bool { return t.address >= r.Lo && t.address < r.Hi }
 		if sub.PerCPU != (t.inst.Seg == isa.GS) || la < sub.Lo || la >= sub.Hi || sub.Code != nil && !slices.ContainsFunc(sub.Code, in) {
@@ -313,7 +294,7 @@ func (b *Bridge) substitute(pa uint64) uint64 {
 	return at
 }
 
-// refine makes the code for a site that execution contexts decide, when it was met first. The host has decided it this once.
+// refine makes the code for a site that execution contexts decide, when it is met first: by then most of a scope's such sites never are.
 func (b *Bridge) refine(s *scope, t *site) error {
 	if t.refined || b.cfg.ExitSwitching {
 		return nil

@@ -238,10 +238,9 @@ func (f *frame) breakpoint() error {
 	}
 	if view != f.view {
 		s.stats.Switches++
-		b.stats.SwitchExits++
 	}
 	f.view = view
-	return nil
+	return b.expose(s, view, t) // it is there, unless the kernel has patched it meanwhile
 }
 
 // hook does what the policy says at the entry of a function; done says that the function is not to run in this view.

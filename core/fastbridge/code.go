@@ -78,7 +78,7 @@ func (b *Bridge) makeBases() error {
 		page[i] = int3
 	}
 	b.poison = pa
-	if err := b.makeCopy(b.last); err != nil {
+	if err := b.makeCopy(); err != nil {
 		return err
 	}
 	if b.baseN, err = ts.table(b.levels, nil); err != nil {
@@ -390,17 +390,30 @@ func (b *Bridge) admit(s *scope, t *site) error {
 	return nil
 }
 
+// twoByte returns the second byte of a two-byte opcode (SDM vol. 2A, 2.1.2), 0 for other instructions. A byte 0x0f of an operand may make
+// it wrong for those.
+func twoByte(code []byte) byte {
+	if i := bytes.IndexByte(code, 0x0f); i >= 0 && i+1 < len(code) {
+		return code[i+1]
+	}
+	return 0
+}
+
+// Second bytes of opcodes (SDM vol. 2D, A.3).
+const (
+	group7     = 0x01 // RDTSCP and others
+	moveFromCR = 0x20
+	moveToCR   = 0x22
+	rdtsc      = 0x31
+)
+
 // maybeSpecial reports whether an instruction could be special, by its opcode.
 func maybeSpecial(code []byte) bool {
-	i := bytes.IndexByte(code, 0x0f)
-	if i < 0 || i+1 >= len(code) {
-		return false
-	}
-	switch code[i+1] {
-	case 0x01, 0x20, 0x22, 0x31:
+	switch twoByte(code) {
+	case group7, moveFromCR, moveToCR, rdtsc:
 		return true
 	}
-	return bytes.IndexByte(code[i+1:], 0x0f) >= 0
+	return false
 }
 
 // special reports whether an instruction never runs natively in a view: it would leave the view or read a clock that does not stand.
@@ -431,12 +444,17 @@ func (b *Bridge) expose(s *scope, v int, t *site) error {
 		if i == 0 && hooked {
 			c = int3
 		}
-		if p.code[la&0xfff] != c {
-			p.code[la&0xfff] = c
-			b.vm.Memory().Written(p.pa+la&0xfff, 1)
-		}
+		b.patch(p, la, c)
 	}
 	return nil
+}
+
+// patch changes a byte of a code page, if it is another one.
+func (b *Bridge) patch(p *codePage, la uint64, c byte) {
+	if p.code[la&0xfff] != c {
+		p.code[la&0xfff] = c
+		b.vm.Memory().Written(p.pa+la&0xfff, 1)
+	}
 }
 
 // codePage returns the code of a view at a linear page; nil where the snapshot has something else in the redirected view.
@@ -573,7 +591,7 @@ func (b *Bridge) overlay(s *scope, base uint64) error {
 		if !ok {
 			return fmt.Errorf("fastbridge: the kernel stack at %#x is not mapped", la)
 		}
-		if b.owners.Snapshot(la) || b.trusted(la) {
+		if b.tells(la) {
 			continue // in the direct map, which is in both views
 		}
 		if err := b.tables.put(s.views[redirected].root, la, pa&^0xfff|dataFlags, false); err != nil {

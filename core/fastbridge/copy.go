@@ -26,7 +26,7 @@ type textCopy struct {
 const copyEnd = 0xfffffffff0000000
 
 // makeCopy maps the copy by the table that maps the last GiB, with int3 for text.
-func (b *Bridge) makeCopy(last *table) error {
+func (b *Bridge) makeCopy() error {
 	b.copy.pages, b.copy.tops = map[uint64]*codePage{}, map[uint64]*table{}
 	b.copy.stays = b.symbol("__schedule")
 	const step = 1 << 21
@@ -37,7 +37,7 @@ func (b *Bridge) makeCopy(last *table) error {
 	}
 	delta := copyEnd - hi
 	for la := lo + delta; la < copyEnd; la += step {
-		if last.get(index(la, 2)) != 0 {
+		if b.last.get(index(la, 2)) != 0 {
 			return nil // a kernel with many modules, whose local functions run in its own address space
 		}
 	}
@@ -46,9 +46,8 @@ func (b *Bridge) makeCopy(last *table) error {
 		if !ok {
 			continue
 		}
-		to := last
 		if la < b.text.Hi && la+step > b.text.Lo {
-			t, err := b.tables.table(1, last)
+			t, err := b.tables.table(1, b.last)
 			if err != nil {
 				return err
 			}
@@ -59,7 +58,7 @@ func (b *Bridge) makeCopy(last *table) error {
 			b.copy.tops[la] = t
 			entry = t.pa | tableFlags
 		}
-		to.set(index(la+delta, 2), entry)
+		b.last.set(index(la+delta, 2), entry)
 	}
 	if !b.guardCopy() {
 		return nil
@@ -81,8 +80,7 @@ func (b *Bridge) exposeCopy(a uint64, code []byte) error {
 	if err != nil || first.code[a&0xfff] != int3 {
 		return err
 	}
-	const cr0, cr3 = 0x20, 0x22
-	if i := bytes.IndexByte(code, 0x0f); i >= 0 && i+1 < len(code) && code[i+1] >= cr0 && code[i+1] <= cr3 {
+	if op := twoByte(code); op == moveFromCR || op == moveToCR {
 		return nil // control registers are the view's here
 	}
 	const gs = 0x65
@@ -101,17 +99,19 @@ func (b *Bridge) exposeCopy(a uint64, code []byte) error {
 			binary.LittleEndian.PutUint32(code[at:], binary.LittleEndian.Uint32(code[at:])-uint32(b.copy.delta))
 		}
 	}
+	return b.putCopy(a, code)
+}
+
+// putCopy puts code into the copy, at an address of the original.
+func (b *Bridge) putCopy(a uint64, code []byte) error {
 	for i, c := range code {
 		la := a + uint64(i)
-		p := first
-		if la&^0xfff != a&^0xfff {
-			if p, err = b.copyPage(la &^ 0xfff); err != nil {
-				return err
-			}
+		p, err := b.copyPage(la &^ 0xfff)
+		if err != nil {
+			return err
 		}
-		p.code[la&0xfff] = c
+		b.patch(p, la, c)
 	}
-	b.vm.Memory().Written(first.pa+a&0xfff, min(len(code), int(4096-a&0xfff)))
 	return nil
 }
 

@@ -171,11 +171,10 @@ func (a *assembler) land(at int) {
 
 // Conditions.
 const (
-	ifCarry   = 2
-	ifZero    = 4
-	ifNotZero = 5
-
+	ifCarry    = 2
 	ifNotCarry = 3
+	ifZero     = 4
+	ifNotZero  = 5
 )
 
 // finish executes an instruction on the interrupted flags and goes back behind it. On the stack there is the saved value of the scratch
@@ -270,12 +269,13 @@ func (d *displaced) assembleJump(at uint64, to entries) (code []byte, ask int, e
 	a.relative(to.stack)
 	a.bytes(0x49, 0x83, 0x78|reg&7, monitor.StackDepth, 0) // cmp qword [reg+depth], 0
 	local := a.jumpIf(ifNotZero)
-	switch {
-	case d.in.Base == isa.RegRIP:
-		a.load(reg, uint64(d.in.Disp)+d.next)
-	case d.in.Base == isa.RegNone && d.in.Index == isa.RegNone:
-		a.load(reg, uint64(d.in.Disp))
-	default:
+	// Interrupts are not off: one in a local function leads to the clean root, and then the stack is anybody's.
+	a.bytes(0x49, 0x31, 0xe0|reg&7)                // xor reg, rsp
+	a.bytes(0x49, 0x81, 0xf8|reg&7, 0, 0x40, 0, 0) // cmp reg, size of a stack
+	other := a.jumpIf(ifNotCarry)
+	if off, ok := static(d.in, d.at); ok {
+		a.load(reg, off)
+	} else {
 		a.bytes(e.lea(reg)...)
 	}
 	a.push(reg)
@@ -294,16 +294,17 @@ func (d *displaced) assembleJump(at uint64, to entries) (code []byte, ask int, e
 		a.pop(reg)
 		a.bytes(0x48, 0x8d, 0x64, 0x24, 8) // lea rsp, [rsp+8]
 	}
-	a.jump(d.next)
+	a.jump(d.next())
 	a.land(host)
 	a.pop(reg)
 	a.bytes(0x9d)
 	ask = len(a.code)
 	a.bytes(int3)
 	a.land(local) // a local function has come here by a pointer
+	a.land(other)
 	a.pop(reg)
 	a.bytes(0x9d, 0x68) // popfq; push: the instruction's own address
-	a.code = binary.LittleEndian.AppendUint32(a.code, uint32(d.next-uint64(len(d.code))))
+	a.code = binary.LittleEndian.AppendUint32(a.code, uint32(d.at))
 	a.jump(to.leave)
 	return a.code, ask, nil
 }
@@ -315,7 +316,7 @@ type entries struct{ locate, locateCPU, ask, leave, stack, data uint64 }
 type displaced struct {
 	in   *isa.Inst
 	code []byte
-	next uint64 // the linear address of the instruction after it
+	at   uint64 // its linear address
 	// contexts is the address of what decides whose the operand is, 0 if it is the snapshot's in any case: see compileContexts.
 	contexts uint64
 	perCPU   bool   // the operand is relative to GS,
@@ -323,6 +324,18 @@ type displaced struct {
 	// fixed is where the operand is instead, if that is not 0.
 	fixed     uint64
 	immediate []byte // takes the place of the instruction's own
+}
+
+// next is where the instruction after it is.
+func (d *displaced) next() uint64 { return d.at + uint64(len(d.code)) }
+
+// static returns the offset of the operand of an instruction at an address, if no register but RIP has a part in it.
+func static(in *isa.Inst, at uint64) (offset uint64, ok bool) {
+	offset = uint64(in.Disp)
+	if in.Base == isa.RegRIP {
+		offset += at + uint64(in.Len)
+	}
+	return offset, in.HasMem() && in.Index == isa.RegNone && (in.Base == isa.RegNone || in.Base == isa.RegRIP)
 }
 
 var errNotDisplaceable = errors.New("fastbridge: the instruction cannot be displaced")
@@ -345,17 +358,17 @@ func (d *displaced) assemble(at uint64, to entries) ([]byte, error) {
 	}
 	a.push(reg)
 	there, here := e.displace(reg), d.code
+	off, fixed := static(d.in, d.at)
 	switch {
 	case d.fixed != 0:
 		a.load(reg, d.fixed)
 		a.finish(d.in, there, reg, true)
 		return a.code, nil
-	case d.in.Base == isa.RegRIP:
-		to := uint64(d.in.Disp) + d.next
-		a.load(reg, to+d.base)
-		here = e.absolute(uint32(to))
-	case d.in.Base == isa.RegNone && d.in.Index == isa.RegNone:
-		a.load(reg, uint64(d.in.Disp)+d.base)
+	case fixed:
+		a.load(reg, off+d.base)
+		if d.in.Base == isa.RegRIP {
+			here = e.absolute(uint32(off))
+		}
 	case d.perCPU:
 		a.bytes(e.lea(reg)...)
 		a.push(reg)

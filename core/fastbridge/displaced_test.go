@@ -88,9 +88,9 @@ func TestNotDisplaceable(t *testing.T) {
 func TestAssemble(t *testing.T) {
 	const at, monitor = 0xffffffffffa01000, 0xffffffffffc00000
 	for text, d := range map[string]displaced{
-		"480fa30511223344":   {next: 0xffffffff81000008},
+		"480fa30511223344":   {at: 0xffffffff81000000},
 		"4883430105":         {contexts: 0xffffffffffa02000},
-		"65488b0511223344":   {perCPU: true, base: 0xffff888000001000, contexts: 0xffffffffffa02000, next: 0xffffffff81000008},
+		"65488b0511223344":   {perCPU: true, base: 0xffff888000001000, contexts: 0xffffffffffa02000, at: 0xffffffff81000000},
 		"6548ff4310":         {perCPU: true, base: 0xffff888000001000, contexts: 0xffffffffffa02000},
 		"65488b042580ad0100": {perCPU: true, fixed: 0xffffffffffa03000},
 		"48b8887766554433ff": {},
@@ -131,14 +131,14 @@ func TestAssemble(t *testing.T) {
 
 // TestAssembleJump: the code that a jump leads to decodes to its end, and has the displaced instruction, the int3 and the way back.
 func TestAssembleJump(t *testing.T) {
-	const at, next = 0xffffffffffa01000, 0xffffffff81000010
+	const at, site = 0xffffffffffa01000, 0xffffffff81000010
 	for _, text := range []string{"488b90f80b0000", "f0480fb18f00010000", "480fa30511223344", "c7802001000078563412"} {
 		code := unhex(t, text)
 		in, err := isa.Decode(code, isa.Mode64, isa.AllFeatures)
 		if err != nil {
 			t.Fatal(err)
 		}
-		d := displaced{in: &in, code: code, next: next}
+		d := displaced{in: &in, code: code, at: site}
 		got, ask, err := d.assembleJump(at, entries{locate: at + 0x1000, leave: at + 0x2000, stack: at + 0x3000})
 		if err != nil || got[ask] != int3 {
 			t.Errorf("%s became % x, int3 at %d (%v)", text, got, ask, err)
@@ -152,7 +152,7 @@ func TestAssembleJump(t *testing.T) {
 			}
 			i += int(in.Len)
 			found[in.Op]++
-			if to := at + uint64(i) + in.Imm; in.Op == isa.JMP && to != next && to != at+0x2000 {
+			if to := at + uint64(i) + in.Imm; in.Op == isa.JMP && to != d.next() && to != at+0x2000 {
 				t.Errorf("%s: a jump to %#x", text, to)
 			}
 		}

@@ -61,21 +61,20 @@ type Memory struct {
 
 // Stats counts what a run took.
 type Stats struct {
-	Exits       uint64 `json:"exits"`        // of the guest, for the monitor
-	Syscalls    uint64 `json:"syscalls"`     // whose scope was looked for
-	Chosen      uint64 `json:"chosen"`       // those of them for which the monitor found it, without an exit
-	Scopes      uint64 `json:"scopes"`       // entered
-	Switches    uint64 `json:"switches"`     // of views
-	Displaced   uint64 `json:"displaced"`    // instructions executed on aliases instead
-	SwitchExits uint64 `json:"switch_exits"` // those of them for which the guest was left
-	Subtrees    uint64 `json:"subtrees"`     // local functions called
-	Clean       uint64 `json:"clean"`        // the times that one went on in the kernel's own address space
-	Interrupts  uint64 `json:"interrupts"`   // within scopes
-	Faults      uint64 `json:"faults"`       // pages of the snapshot that were mapped
-	Hooks       uint64 `json:"hooks"`        // locks and elisions looked at
-	Interpreted uint64 `json:"interpreted"`  // instructions
-	Derived     uint64 `json:"derived"`      // unknown instructions that the rules decide by themselves
-	Unknown     uint64 `json:"unknown"`      // instructions that suspended the VM
+	Exits       uint64 `json:"exits"`       // of the guest, for the monitor
+	Syscalls    uint64 `json:"syscalls"`    // whose scope was looked for
+	Chosen      uint64 `json:"chosen"`      // those of them for which the monitor found it, without an exit
+	Scopes      uint64 `json:"scopes"`      // entered
+	Switches    uint64 `json:"switches"`    // of views
+	Displaced   uint64 `json:"displaced"`   // instructions executed on aliases instead
+	Subtrees    uint64 `json:"subtrees"`    // local functions called
+	Clean       uint64 `json:"clean"`       // the times that one went on in the kernel's own address space
+	Interrupts  uint64 `json:"interrupts"`  // within scopes
+	Faults      uint64 `json:"faults"`      // pages of the snapshot that were mapped
+	Hooks       uint64 `json:"hooks"`       // locks and elisions looked at
+	Interpreted uint64 `json:"interpreted"` // instructions
+	Derived     uint64 `json:"derived"`     // unknown instructions that the rules decide by themselves
+	Unknown     uint64 `json:"unknown"`     // instructions that suspended the VM
 	Trainings   uint64 `json:"trainings"`
 	// Host is the time spent answering the monitor without FALLBACK's.
 	Host time.Duration `json:"host_ns"`
@@ -166,8 +165,8 @@ func AddMemory(m *machine.Machine, end uint64) (views, snapshot []byte, err erro
 func New(cfg Config, views []byte) (*Bridge, error) {
 	b := &Bridge{
 		cfg: cfg, vm: cfg.Machine, set: cfg.Known, scopes: map[metadata.ScopeID]*scope{}, byEntry: map[uint64]*scope{},
-		elided: map[[2]uint64]bool{}, displaced: map[uint64]uint64{}, asks: map[uint64]uint64{}, texts: map[uint64]*[4096]byte{}, substitutes: map[uint64]uint64{}, trampolines: map[uint64]uint64{},
-		aliases: aliases{map[int]int{}, map[int]int{}}, types: []uint64{0},
+		elided: map[[2]uint64]bool{}, displaced: map[uint64]uint64{}, asks: map[uint64]uint64{}, substitutes: map[uint64]uint64{},
+		trampolines: map[uint64]uint64{}, texts: map[uint64]*[4096]byte{}, aliases: aliases{map[int]int{}, map[int]int{}}, types: []uint64{0},
 	}
 	if b.set == nil {
 		b.set = new(metadata.Set)

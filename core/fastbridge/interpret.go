@@ -78,19 +78,16 @@ func (f *frame) decide(t *site) error {
 		}
 	}
 	d, conflict := f.decision(&t.choices)
-	if conflict != nil && t.byAddress {
-		return f.interpret(t, [2]bool{})
-	}
 	if conflict != nil {
-		var marks metadata.Marks
-		for _, c := range conflict {
-			marks |= c.Marks
+		switch snapshot := theirs(conflict); {
+		case slices.ContainsFunc(conflict, planned):
+			return f.needsSlow()
+		case t.byAddress:
+			return f.interpret(t, [2]bool{})
+		case snapshot != nil:
+			return f.interpret(t, [2]bool{*snapshot, *snapshot})
 		}
-		if theirs := marks == metadata.NeedsSnapshot; theirs || marks == metadata.NeedsLocal {
-			// An address that does not tell was only ever one machine's in this context.
-			return f.interpret(t, [2]bool{theirs, theirs})
-		}
-		return f.byOwner(f.b.format(f.rip))
+		return f.byOwner()
 	}
 	if d == nil {
 		return f.unknown()
@@ -103,7 +100,7 @@ func (f *frame) decide(t *site) error {
 		f.rip += uint64(t.inst.Len)
 		return nil
 	case p.Frozen != nil || p.Writes != policy.PrivateCopy:
-		return fmt.Errorf("at %s a handler's plan needs SLOW-BRIDGE; use --accel=soft", f.b.format(f.rip))
+		return f.needsSlow()
 	}
 	var other [2]bool
 	for i, r := range d.Effective() {
@@ -112,6 +109,10 @@ func (f *frame) decide(t *site) error {
 		}
 	}
 	return f.interpret(t, other)
+}
+
+func (f *frame) needsSlow() error {
+	return fmt.Errorf("at %s a handler's plan needs SLOW-BRIDGE; use --accel=soft", f.b.format(f.rip))
 }
 
 // decision is what the return addresses on the stack say; nil if they say nothing. conflict are the known contexts of which this may be
@@ -251,26 +252,18 @@ func (f *frame) derive(in *isa.Inst, at uint64) place {
 	if !in.HasMem() {
 		return anywhere
 	}
-	la := uint64(in.Disp)
+	la, ok := static(in, at)
 	switch {
-	case in.Seg == isa.GS && in.Base == isa.RegNone && in.Index == isa.RegNone:
-		for _, s := range f.scope.cpu.Substitutes {
-			if s.PerCPU && la >= s.Lo && la < s.Hi {
-				return nowhere
-			}
+	case in.Seg == isa.GS && ok:
+		if slices.ContainsFunc(f.scope.cpu.Substitutes, func(s cpu.Substitute) bool { return s.PerCPU && la >= s.Lo && la < s.Hi }) {
+			return nowhere
 		}
 		return anywhere
-	case in.Seg == isa.GS && in.Base == isa.RegRIP:
-		return anywhere
-	case in.Seg < isa.FS && in.Base == isa.RegRIP && in.Index == isa.RegNone:
-		la += at + uint64(in.Len)
-	case in.Seg < isa.FS && in.Base == isa.RegNone && in.Index == isa.RegNone:
 	case in.Seg < isa.FS && in.Base == isa.RSP && in.Index == isa.RegNone:
 		return anywhere
-	default:
+	case in.Seg >= isa.FS || !ok:
 		return nowhere
-	}
-	if f.inRoots(la) {
+	case f.inRoots(la):
 		return otherView
 	}
 	return localView
@@ -285,19 +278,18 @@ func (f *frame) inRoots(la uint64) bool {
 func (f *frame) unknown() error {
 	b, s := f.b, f.scope
 	b.stats.Unknown++
-	where := b.format(f.rip)
 	switch {
 	case b.trained:
-		return f.byOwner(where)
+		return f.byOwner()
 	case b.cfg.Train == nil:
-		return fmt.Errorf("nothing is known about the instruction at %s", where)
+		return fmt.Errorf("nothing is known about the instruction at %s", b.format(f.rip))
 	}
 	since := time.Now()
-	set, err := b.cfg.Train(fmt.Sprintf("%s in %s", where, s.id))
+	set, err := b.cfg.Train(fmt.Sprintf("%s in %s", b.format(f.rip), s.id))
 	switch {
 	case errors.Is(err, ErrTrained):
 		b.trained = true
-		return f.byOwner(where)
+		return f.byOwner()
 	case err != nil:
 		return trainingError{err}
 	}
@@ -311,30 +303,16 @@ func (f *frame) unknown() error {
 			return err
 		}
 	}
-	if err := b.refresh(s, b.clean); err != nil {
-		return err
-	}
-	if t := b.siteAt(s, f.rip); t == nil || t.place == nowhere && f.undecided(t) {
-		return f.byOwner(where)
-	}
-	return nil
+	return b.refresh(s, b.clean) // and the guest meets the same instruction again
 }
 
 // trainingError is why FALLBACK ended without an answer.
 type trainingError struct{ error }
 
-func (f *frame) undecided(t *site) bool {
-	if special(&t.inst, f.scope.cpu.Frozen) {
-		return false
-	}
-	d, _ := f.decision(&t.choices)
-	return d == nil
-}
-
 // byOwner executes an instruction of which SLOW-BRIDGE has learned nothing, because it took another path, or too much, in one
 // context: where the address tells its machine, or is a root, or both have the same there, that is enough, and else what it does in all other
 // scopes. Counters by processor are the trusted VM's.
-func (f *frame) byOwner(where string) error {
+func (f *frame) byOwner() error {
 	b := f.b
 	in, _, err := b.code(f.rip)
 	if err != nil {
@@ -343,7 +321,7 @@ func (f *frame) byOwner(where string) error {
 	t := &site{address: f.rip, inst: in}
 	told := true
 	for _, la := range f.operands(&in) {
-		told = told && (b.owners.Snapshot(la) || f.inRoots(la) || b.trusted(la) || la-f.gpr[isa.RSP]&^(b.redirect.StackSize-1) < b.redirect.StackSize || b.same(&in, la))
+		told = told && (b.tells(la) || f.inRoots(la) || la-f.gpr[isa.RSP]&^(b.redirect.StackSize-1) < b.redirect.StackSize || b.same(&in, la))
 	}
 	if told {
 		if err := b.byAddress(f.scope, t); err != nil {
@@ -355,7 +333,7 @@ func (f *frame) byOwner(where string) error {
 		return f.interpret(t, [2]bool{p == otherView, p == otherView})
 	}
 	return fmt.Errorf("SLOW-BRIDGE has run the same command and has not learned what the instruction at %s does in this context; "+
-		"its result stands: use --accel=soft", where)
+		"its result stands: use --accel=soft", b.format(f.rip))
 }
 
 // elsewhere is where an instruction runs in all other scopes in which it is known; nowhere if they do not agree.

@@ -19,7 +19,7 @@ var (
 	endbrGone = []byte{0x66, 0x0f, 0x1f, 0x00} // what a kernel that does not track branches puts in its place
 )
 
-// elideOutside patches the functions in the kernel's own text. What the views and the copy are made of stays as it was.
+// elideOutside patches the functions in the kernel's own text and in the copy, for local functions. What the views are made of stays as it was.
 func (b *Bridge) elideOutside() error {
 	kept := map[uint64]bool{}
 	for entry, h := range b.hooks {
@@ -33,26 +33,41 @@ func (b *Bridge) elideOutside() error {
 		if !bytes.Equal(b.original(at, len(tracerNop)), tracerNop) {
 			continue
 		}
-		to, err := b.place(func(to uint64) ([]byte, error) {
-			a := &assembler{at: to}
-			a.elideIfSnapshot(h.Argument, uint32(h.Return), routines)
-			a.jump(at + uint64(len(tracerNop)))
-			return a.code, nil
-		})
-		if err != nil {
-			return err
-		}
 		for _, page := range []uint64{at &^ 0xfff, (at + uint64(len(tracerNop)) - 1) &^ 0xfff} {
 			if !kept[page] {
 				before := *b.texts[page]
 				b.texts[page], kept[page] = &before, true
 			}
 		}
-		a := &assembler{at: at}
-		a.jump(to)
-		b.write(at, a.code)
+		jump, err := b.elisionAt(at, h)
+		if err != nil {
+			return err
+		}
+		b.write(at, jump)
+		if b.copy.delta == 0 {
+			continue
+		}
+		if jump, err = b.elisionAt(at+b.copy.delta, h); err == nil {
+			err = b.putCopy(at, jump)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// elisionAt makes the test for a function whose first instruction, at an address, it takes the place of, and returns the jump to it.
+func (b *Bridge) elisionAt(at uint64, h cpu.Hook) ([]byte, error) {
+	to, err := b.place(func(to uint64) ([]byte, error) {
+		a := &assembler{at: to}
+		a.elideIfSnapshot(h.Argument, uint32(h.Return), routines)
+		a.jump(at + uint64(len(tracerNop)))
+		return a.code, nil
+	})
+	a := &assembler{at: at}
+	a.jump(to)
+	return a.code, err
 }
 
 // elideIfSnapshot returns a value to the caller of a function if its argument is an address of the snapshot's part of the direct map or of vmemmap.

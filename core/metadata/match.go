@@ -15,7 +15,7 @@ func Deepest(contexts []Context, limit uint32, at func(depth uint32) Location) [
 		if len(c.Path) > 0 && c.Path[0].Depth > limit {
 			continue
 		}
-		order := cmp.Or(cmp.Compare(innermost(c), innermost(best)), cmp.Compare(len(c.Path), len(best.Path)))
+		order := c.CompareDepth(&best)
 		if order < 0 || !shows(c.Path, at) {
 			continue
 		}
@@ -27,7 +27,12 @@ func Deepest(contexts []Context, limit uint32, at func(depth uint32) Location) [
 	return found
 }
 
-func innermost(c Context) uint32 {
+// CompareDepth says which of two contexts reaches deeper, and if neither does, which has more return addresses: 1 if c does, -1 if d.
+func (c *Context) CompareDepth(d *Context) int {
+	return cmp.Or(cmp.Compare(c.innermost(), d.innermost()), cmp.Compare(len(c.Path), len(d.Path)))
+}
+
+func (c *Context) innermost() uint32 {
 	if len(c.Path) == 0 {
 		return 0
 	}

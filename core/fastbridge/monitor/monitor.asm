@@ -24,7 +24,6 @@ DEFAULT REL
 %define S_CLEAN 0x48			; the clean root
 %define S_DEPTH 0x50			; number of return addresses that follow
 %define S_RETURNS 0x58
-%define MAX_RETURNS 32
 
 ; struct scope
 %define ROOT_N 0
@@ -151,8 +150,14 @@ vectors:
 	mov %1, rsp
 	and %1, -0x4000
 %endmacro
-; in_view goes back to where the two registers of breakpoint's say, in the view that is in force.
-%macro in_view 0
+; to_clean loads the clean root of the kernel stack at rcx, and the kernel's IDT. It changes rax.
+%macro to_clean 0
+	lidt [clean_idt]
+	mov rax, [rcx+S_CLEAN]
+	mov cr3, rax
+%endmacro
+; return_to_site restores what breakpoint has saved, and returns to where its frame says now.
+%macro return_to_site 0
 	pop rbx
 	pop rdx
 	pop rcx
@@ -291,9 +296,7 @@ finish:
 	push rcx
 	stack rcx
 	mov qword [rcx+S_SCOPE], 0
-	lidt [clean_idt]
-	mov rax, [rcx+S_CLEAN]
-	mov cr3, rax
+	to_clean
 	pop rcx
 	pop rax
 	jmp [syscall_return]
@@ -425,14 +428,12 @@ breakpoint:
 	cmp byte [rdx], 0xcc
 	je .clean
 	mov [rsp+32], rdx
-	in_view
+	return_to_site
 .clean:	inc qword [clean]
 	mov [rsp+32], rax
 	mov rcx, [current_stack]
-	lidt [clean_idt]
-	mov rax, [rcx+S_CLEAN]
-	mov cr3, rax
-	in_view
+	to_clean
+	return_to_site
 ; A function with a hook: its first argument is a pointer into the snapshot, or not, or the host must say so.
 .hook:	cmp byte [rbx], ACTION_ELIDE
 	je .owner
@@ -469,7 +470,7 @@ breakpoint:
 	inc qword [hooks]
 	add rax, rdx
 	mov [rsp+32], rax
-	in_view
+	return_to_site
 .once:	push rsi
 	mov rsi, rdi
 	shr rsi, 2
@@ -519,7 +520,7 @@ breakpoint:
 	mov rax, [rbx]
 	mov [rsp+32], rax
 	add qword [rsp+32+24], 8
-	in_view
+	return_to_site
 .leave:	pop rbx
 	pop rdx
 	pop rcx
@@ -569,9 +570,7 @@ local_event:
 	mov [rsp+F_RIP], rax
 .original:
 	mov rcx, [current_stack]
-	lidt [clean_idt]
-	mov rax, [rcx+S_CLEAN]
-	mov cr3, rax
+	to_clean
 	mov ecx, [rsp+F_VECTOR]
 	lea rdx, [handlers]
 	mov rdx, [rdx+rcx*8]
@@ -588,18 +587,20 @@ local_event:
 	add rsp, 16
 	jmp [target]
 
-; leave_view goes on in the clean root, at the address on the stack.
+; leave_view goes on in the clean root, at the address on the stack. An interrupt may have led there already.
 leave_view:
 	push rax
 	push rcx
 	pushfq
 	cli
+	mov rcx, [current]
+	mov rax, cr3
+	cmp rax, [rcx+ROOT_N]
+	jne .there
 	inc qword [clean]
 	mov rcx, [current_stack]
-	lidt [clean_idt]
-	mov rax, [rcx+S_CLEAN]
-	mov cr3, rax
-	popfq
+	to_clean
+.there:	popfq
 	pop rcx
 	pop rax
 	ret
@@ -637,9 +638,7 @@ page_fault:
 	mov rbp, cr3
 	mov r12, [rsp+F_ERROR]
 	stack rcx
-	lidt [clean_idt]
-	mov rax, [rcx+S_CLEAN]
-	mov cr3, rax
+	to_clean
 	cld
 	test qword [rsp+F_FLAGS], 0x200
 	jz .off
@@ -678,9 +677,7 @@ interrupt:
 	mov rbx, rsp
 	mov rbp, cr3
 	stack rcx
-	lidt [clean_idt]
-	mov rax, [rcx+S_CLEAN]
-	mov cr3, rax
+	to_clean
 	mov ecx, [rsp+F_VECTOR]
 	lea rdx, [handlers]
 	mov rdx, [rdx+rcx*8]
