@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/hybridbridge/emu/cpu/isa"
 )
 
@@ -192,7 +194,7 @@ func TestElideIfSnapshot(t *testing.T) {
 	}
 }
 
-func unhex(t *testing.T, s string) []byte {
+func unhex(t rapid.TB, s string) []byte {
 	t.Helper()
 	var digits []byte
 	for _, c := range []byte(s) {
