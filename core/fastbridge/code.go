@@ -45,7 +45,7 @@ type scope struct {
 	entries int
 	// taken tells the contexts of functions apart whose hook did something for an argument whose address does not tell the machine.
 	taken map[uint64]*choices
-	found map[policy.Category]uint64 // sites
+	found [policy.Neutral + 1]uint64 // sites by category
 	stats CallStats                  // what the monitor does not count
 	// stacks are the kernel stacks on which the scope was entered.
 	stacks map[uint64]bool
@@ -183,11 +183,13 @@ func (b *Bridge) build(s *scope) error {
 	}
 	s.outline = b.set.Outline(s.id)
 	s.sites, s.addressed = map[uint64]*site{}, map[uint64]bool{}
-	s.taken, s.found = map[uint64]*choices{}, map[policy.Category]uint64{}
+	s.taken, s.found = map[uint64]*choices{}, [policy.Neutral + 1]uint64{}
 	entries := len(b.hooks) + 256 // unknown sites that turn out to be decided come later
-	for _, m := range s.outline.Sites {
-		if p := placeOf(m); p == otherView || p == nowhere {
-			entries++
+	for _, module := range s.outline.Modules {
+		for _, m := range module.Sites {
+			if p := placeOf(m); p == otherView || p == nowhere {
+				entries++
+			}
 		}
 	}
 	size := uint64(max(4096, monitor.SiteSize<<bits.Len64(uint64(entries))))
@@ -260,64 +262,86 @@ func (b *Bridge) root(old, base *table) (*table, error) {
 	return base.copyTo(at), nil
 }
 
+// leaf is a page of text that admitAll is at.
+type leaf struct {
+	la       uint64
+	original *[4096]byte
+	to       *codePage // in the non-redirected view; nil until something is there
+	copy     *codePage // in the copy
+}
+
 // admitAll lets all sites of a scope run where they may.
 func (b *Bridge) admitAll(s *scope) error {
-	var to *codePage // where the last instruction went, and its page
-	var at uint64
-	for _, m := range s.outline.Sites {
-		a, ok := b.slow.Address(m.Location)
+	at := leaf{la: 1}
+	for _, module := range s.outline.Modules {
+		base, ok := b.slow.Address(metadata.Location{Module: module.Name})
 		if !ok {
 			continue
 		}
-		code := b.original(a, int(m.Length))
-		if code == nil {
-			continue
-		}
-		if metadata.OutlineCheck(code) != m.Check {
-			if in, _, err := b.code(a); err != nil || in.Len != m.Length {
-				continue // another version of the code, which the kernel has patched
+		for _, m := range module.Sites {
+			a := base + m.Offset
+			if la := a &^ 0xfff; la != at.la {
+				at = leaf{la: la, original: b.page(la)}
 			}
-		}
-		if m.Flags&metadata.InSubtree != 0 {
-			if err := b.exposeCopy(a, code); err != nil {
+			if err := b.admitOutlined(s, &at, module.Name, a, m); err != nil {
 				return err
 			}
 		}
-		if m.Flags&metadata.TakenHook != 0 {
-			if full := s.outline.Site(m); full != nil {
-				s.taken[a] = hookChoices(full.Contexts)
-			}
-		}
-		if m.Flags&metadata.Scoped == 0 {
-			continue
-		}
-		s.found[m.Category()]++
-		_, constant := s.cpu.Immediates[a]
-		if p := placeOf(m); b.cfg.ExitSwitching || constant || p == nowhere || p == otherView || maybeSpecial(code) || a&0xfff+uint64(len(code)) > 4096 {
-			in, _, err := b.code(a)
-			if err != nil {
-				return fmt.Errorf("fastbridge: the instruction at %s: %w", b.format(a), err)
-			}
-			if err := b.admit(s, newSite(s.outline, m, a, in)); err != nil {
-				return err
-			}
-			continue
-		}
-		// Most are copied only.
-		if la := a &^ 0xfff; to == nil || la != at {
-			p, err := b.codePage(s, nonRedirected, la)
-			if err != nil {
-				return err
-			}
-			to, at = p, la
-		}
-		copy(to.code[a&0xfff:], code)
 	}
 	for a := range b.hooks {
 		if p := s.views[nonRedirected].pages[a&^0xfff]; p != nil {
 			p.code[a&0xfff] = int3
 		}
 	}
+	return nil
+}
+
+// admitOutlined lets a site run where it may. Most are copied only.
+func (b *Bridge) admitOutlined(s *scope, at *leaf, module string, a uint64, m metadata.OutlineSite) error {
+	var code []byte
+	if first := int(a & 0xfff); first+int(m.Length) > 4096 {
+		code = b.original(a, int(m.Length))
+	} else if at.original != nil {
+		code = at.original[first:][:m.Length]
+	}
+	if code == nil {
+		return nil
+	}
+	if metadata.OutlineCheck(code) != m.Check {
+		if in, _, err := b.code(a); err != nil || in.Len != m.Length {
+			return nil // another version of the code, which the kernel has patched
+		}
+	}
+	if m.Flags&metadata.InSubtree != 0 && (at.copy == nil || at.copy.code[a&0xfff] == int3) {
+		if err := b.exposeCopy(a, code); err != nil {
+			return err
+		}
+		at.copy = b.copy.pages[at.la]
+	}
+	if m.Flags&metadata.TakenHook != 0 {
+		if full := s.outline.Site(module, m); full != nil {
+			s.taken[a] = hookChoices(full.Contexts)
+		}
+	}
+	if m.Flags&metadata.Scoped == 0 {
+		return nil
+	}
+	s.found[m.Category()]++
+	_, constant := s.cpu.Immediates[a]
+	if p := placeOf(m); b.cfg.ExitSwitching || constant || p == nowhere || p == otherView || maybeSpecial(code) || a&0xfff+uint64(len(code)) > 4096 {
+		in, _, err := b.code(a)
+		if err != nil {
+			return fmt.Errorf("fastbridge: the instruction at %s: %w", b.format(a), err)
+		}
+		return b.admit(s, newSite(s.outline, module, m, a, in))
+	}
+	if at.to == nil {
+		var err error
+		if at.to, err = b.codePage(s, nonRedirected, at.la); err != nil {
+			return err
+		}
+	}
+	copy(at.to.code[a&0xfff:], code)
 	return nil
 }
 
@@ -330,17 +354,23 @@ func (b *Bridge) original(a uint64, n int) []byte {
 		}
 		return slices.Concat(begin, end)
 	}
-	page, ok := b.texts[a&^0xfff]
-	if !ok {
-		if pa, _, mapped := b.mem.walk(b.clean, b.levels, a); mapped {
-			page = b.mem(pa)
-		}
-		b.texts[a&^0xfff] = page
-	}
+	page := b.page(a &^ 0xfff)
 	if page == nil {
 		return nil
 	}
 	return page[a&0xfff:][:n]
+}
+
+// page is original for the page at la.
+func (b *Bridge) page(la uint64) *[4096]byte {
+	page, ok := b.texts[la]
+	if !ok {
+		if pa, _, mapped := b.mem.walk(b.clean, b.levels, la); mapped {
+			page = b.mem(pa)
+		}
+		b.texts[la] = page
+	}
+	return page
 }
 
 // siteAt returns what is known about the instruction at an address, nil if nothing is.
@@ -348,12 +378,13 @@ func (b *Bridge) siteAt(s *scope, a uint64) *site {
 	if t := s.sites[a]; t != nil {
 		return t
 	}
-	for _, m := range s.outline.At(b.slow.Location(a)) {
+	at := b.slow.Location(a)
+	for _, m := range s.outline.At(at) {
 		in, _, err := b.code(a)
 		if m.Flags&metadata.Scoped == 0 || err != nil || in.Len != m.Length {
 			continue
 		}
-		t := newSite(s.outline, m, a, in)
+		t := newSite(s.outline, at.Module, m, a, in)
 		s.sites[a] = t
 		return t
 	}

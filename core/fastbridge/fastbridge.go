@@ -13,6 +13,7 @@ import (
 	"github.com/hybridbridge/emu/core/fastbridge/monitor"
 	"github.com/hybridbridge/emu/core/machine"
 	"github.com/hybridbridge/emu/core/metadata"
+	"github.com/hybridbridge/emu/core/policy"
 	"github.com/hybridbridge/emu/core/slowbridge"
 	"github.com/hybridbridge/emu/cpu"
 	"github.com/hybridbridge/emu/cpu/isa"
@@ -239,7 +240,9 @@ func (b *Bridge) Stats() Stats {
 		s.Scopes, s.Displaced, s.Switches = s.Scopes+calls, s.Displaced+c.Displaced, s.Switches+c.Switches
 		s.Calls = append(s.Calls, c)
 		for c, n := range scope.found {
-			s.Sites[c.String()] += n
+			if n > 0 {
+				s.Sites[policy.Category(c).String()] += n
+			}
 		}
 	}
 	slices.SortFunc(s.Calls, func(x, y CallStats) int {

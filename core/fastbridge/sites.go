@@ -40,12 +40,12 @@ func placeOf(m metadata.OutlineSite) place {
 }
 
 // newSite makes a site of Meta-Data's, whose instruction has been decoded.
-func newSite(o *metadata.Outline, m metadata.OutlineSite, address uint64, in isa.Inst) *site {
+func newSite(o *metadata.Outline, module string, m metadata.OutlineSite, address uint64, in isa.Inst) *site {
 	t := &site{address: address, inst: in, place: placeOf(m)}
 	if t.place != nowhere {
 		return t
 	}
-	if full := o.Site(m); full != nil {
+	if full := o.Site(module, m); full != nil {
 		t.choices, t.byAddress = newChoices(full.Contexts, needing(full.Contexts)), full.ByAddress()
 	}
 	return t

@@ -2,10 +2,11 @@ package metadata
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"slices"
 
-	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/hybridbridge/emu/core/metadata/internal/metadatapb"
 	"github.com/hybridbridge/emu/core/policy"
@@ -14,16 +15,22 @@ import (
 // Outline is what FAST-BRIDGE needs to know of most sites of a scope: how long they are and where they may run. A Store keeps it beside the
 // scope, because all of a scope takes long to read.
 type Outline struct {
-	Sites []OutlineSite // of 64-bit code, sorted
+	Modules []OutlineModule // sorted by name
 	// deciding are all that is known of the sites that contexts decide, and of hooks that did something.
 	deciding []Site
 }
 
+// OutlineModule are the sites in one module, as in Location.
+type OutlineModule struct {
+	Name  string
+	Sites []OutlineSite // of 64-bit code, sorted
+}
+
 // OutlineSite is one of them.
 type OutlineSite struct {
-	Location
-	Length uint8 // in bytes
-	Check  uint8 // OutlineCheck of its code
+	Offset uint64 // as in Location
+	Length uint8  // in bytes
+	Check  uint8  // OutlineCheck of its code
 	Flags  OutlineFlags
 }
 
@@ -76,9 +83,18 @@ func outlineOf(sites []Site) *Outline {
 		if n && r || flags&TakenHook != 0 {
 			o.deciding = append(o.deciding, *s)
 		}
-		o.Sites = append(o.Sites, OutlineSite{s.Location, uint8(len(s.Bytes)), OutlineCheck(s.Bytes), flags})
+		m := o.module(s.Module)
+		m.Sites = append(m.Sites, OutlineSite{s.Offset, uint8(len(s.Bytes)), OutlineCheck(s.Bytes), flags})
 	}
 	return o
+}
+
+// module returns the last module, which is made if it has another name.
+func (o *Outline) module(name string) *OutlineModule {
+	if n := len(o.Modules); n == 0 || o.Modules[n-1].Name != name {
+		o.Modules = append(o.Modules, OutlineModule{Name: name})
+	}
+	return &o.Modules[len(o.Modules)-1]
 }
 
 // ByAddress reports whether the addresses of a site's operands alone made them the snapshot's: they are roots.
@@ -108,10 +124,11 @@ func (s *Site) seen(match func(policy.Reason) bool) bool {
 	})
 }
 
-// Site returns all that is known of a site that traps in both views or has TakenHook; nil for others.
-func (o *Outline) Site(of OutlineSite) *Site {
-	i, _ := slices.BinarySearchFunc(o.deciding, of.Location, func(s Site, l Location) int { return s.Location.compare(l) })
-	for ; i < len(o.deciding) && o.deciding[i].Location == of.Location; i++ {
+// Site returns all that is known of a site of a module that traps in both views or has TakenHook; nil for others.
+func (o *Outline) Site(module string, of OutlineSite) *Site {
+	at := Location{module, of.Offset}
+	i, _ := slices.BinarySearchFunc(o.deciding, at, func(s Site, l Location) int { return s.Location.compare(l) })
+	for ; i < len(o.deciding) && o.deciding[i].Location == at; i++ {
 		if b := o.deciding[i].Bytes; len(b) == int(of.Length) && OutlineCheck(b) == of.Check {
 			return &o.deciding[i]
 		}
@@ -121,12 +138,17 @@ func (o *Outline) Site(of OutlineSite) *Site {
 
 // At returns the sites at a location: several if the kernel has patched it.
 func (o *Outline) At(l Location) []OutlineSite {
-	i, _ := slices.BinarySearchFunc(o.Sites, l, func(s OutlineSite, l Location) int { return s.Location.compare(l) })
+	m, ok := slices.BinarySearchFunc(o.Modules, l.Module, func(m OutlineModule, name string) int { return cmp.Compare(m.Name, name) })
+	if !ok {
+		return nil
+	}
+	sites := o.Modules[m].Sites
+	i, _ := slices.BinarySearchFunc(sites, l.Offset, func(s OutlineSite, offset uint64) int { return cmp.Compare(s.Offset, offset) })
 	j := i
-	for j < len(o.Sites) && o.Sites[j].Location == l {
+	for j < len(sites) && sites[j].Offset == l.Offset {
 		j++
 	}
-	return o.Sites[i:j]
+	return sites[i:j]
 }
 
 // Outline returns the outline of a scope.
@@ -145,8 +167,7 @@ func (p *part) outlined(id ScopeID) *Outline {
 	if err != nil || m.Outline == nil || len(m.Sets) != 1 {
 		return nil
 	}
-	var e metadatapb.Envelope
-	if p.code == nil || proto.Unmarshal(p.code, &e) != nil || !bytes.Equal(e.Sha256, m.Outline.Of) {
+	if !bytes.Equal(digest(p.code), m.Outline.Of) {
 		return nil
 	}
 	set, err := fromProto(m.Sets[0])
@@ -154,38 +175,58 @@ func (p *part) outlined(id ScopeID) *Outline {
 		return nil
 	}
 	o := &Outline{deciding: set.scopes[id]}
-	for _, module := range m.Outline.Modules {
-		l := Location{Module: module.Name}
-		for b := module.Sites; len(b) > 0; {
+	for _, stored := range m.Outline.Modules {
+		const least = 4 // bytes of a site
+		to := OutlineModule{stored.Name, make([]OutlineSite, 0, len(stored.Sites)/least)}
+		offset := uint64(0)
+		for b := stored.Sites; len(b) > 0; {
 			distance, n := binary.Uvarint(b)
 			if n <= 0 || len(b) < n+3 {
 				return nil
 			}
-			l.Offset += distance
-			o.Sites = append(o.Sites, OutlineSite{l, b[n], b[n+1], OutlineFlags(b[n+2])})
+			offset += distance
+			to.Sites = append(to.Sites, OutlineSite{offset, b[n], b[n+1], OutlineFlags(b[n+2])})
 			b = b[n+3:]
 		}
+		o.Modules = append(o.Modules, to)
 	}
 	return o
 }
 
+// digest returns the SHA-256 of an Envelope without copying its body; nil if it has none.
+func digest(envelope []byte) []byte {
+	fields := (&metadatapb.Envelope{}).ProtoReflect().Descriptor().Fields()
+	want := fields.ByName("sha256").Number()
+	for len(envelope) > 0 {
+		number, wire, n := protowire.ConsumeTag(envelope)
+		if n < 0 {
+			return nil
+		}
+		envelope = envelope[n:]
+		if number == want && wire == protowire.BytesType {
+			v, _ := protowire.ConsumeBytes(envelope)
+			return v
+		}
+		if n = protowire.ConsumeFieldValue(number, wire, envelope); n < 0 {
+			return nil
+		}
+		envelope = envelope[n:]
+	}
+	return nil
+}
+
 // encodeOutline makes what a store keeps beside a scope, whose Envelope is part.
 func encodeOutline(k Key, id ScopeID, sites []Site, part []byte) ([]byte, error) {
-	var e metadatapb.Envelope
-	if err := proto.Unmarshal(part, &e); err != nil {
-		return nil, err
-	}
 	o := outlineOf(sites)
-	p := &metadatapb.Outline{Of: e.Sha256}
-	before := uint64(0)
-	for _, s := range o.Sites {
-		if n := len(p.Modules); n == 0 || p.Modules[n-1].Name != s.Module {
-			p.Modules = append(p.Modules, &metadatapb.OutlineModule{Name: s.Module})
-			before = 0
+	p := &metadatapb.Outline{Of: digest(part)}
+	for _, m := range o.Modules {
+		to := &metadatapb.OutlineModule{Name: m.Name}
+		before := uint64(0)
+		for _, s := range m.Sites {
+			to.Sites = append(binary.AppendUvarint(to.Sites, s.Offset-before), s.Length, s.Check, byte(s.Flags))
+			before = s.Offset
 		}
-		m := p.Modules[len(p.Modules)-1]
-		m.Sites = append(binary.AppendUvarint(m.Sites, s.Offset-before), s.Length, s.Check, byte(s.Flags))
-		before = s.Offset
+		p.Modules = append(p.Modules, to)
 	}
 	return seal(&metadatapb.MetaData{Sets: []*metadatapb.Set{toProto(k, &Set{scopes: map[ScopeID][]Site{id: o.deciding}})}, Outline: p})
 }

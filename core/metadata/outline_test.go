@@ -3,6 +3,7 @@ package metadata_test
 import (
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -32,19 +33,30 @@ func TestOutline(t *testing.T) {
 			}
 			for _, id := range whole.Scopes() {
 				got, want := lazy.Outline(id), whole.Outline(id)
-				if len(got.Sites) != len(whole.Sites(id)) || len(got.Sites) != len(want.Sites) {
-					t.Fatalf("%s: %d sites, want %d", id, len(got.Sites), len(want.Sites))
+				if !reflect.DeepEqual(got.Modules, want.Modules) {
+					t.Fatalf("%s: %+v, want %+v", id, got.Modules, want.Modules)
 				}
-				for i, m := range want.Sites {
-					if got.Sites[i] != m || !reflect.DeepEqual(got.Site(m), want.Site(m)) {
-						t.Fatalf("%s: %+v, want %+v", id, got.Sites[i], m)
+				sites := whole.Sites(id)
+				for _, module := range want.Modules {
+					for _, m := range module.Sites {
+						if !reflect.DeepEqual(got.Site(module.Name, m), want.Site(module.Name, m)) {
+							t.Fatalf("%s: %+v is another site", id, m)
+						}
+						full := sites[0]
+						sites = sites[1:]
+						n, r := full.Traps()
+						if full.Location != (metadata.Location{Module: module.Name, Offset: m.Offset}) || m.Category() != full.Category ||
+							n != (m.Flags&metadata.TrapsNonRedirected != 0) || r != (m.Flags&metadata.TrapsRedirected != 0) ||
+							n && r && len(full.Contexts) != len(want.Site(module.Name, m).Contexts) {
+							t.Fatalf("%s: %+v of %+v", id, m, full)
+						}
+						if !slices.Contains(got.At(full.Location), m) {
+							t.Fatalf("%s: %+v is not found at %v", id, m, full.Location)
+						}
 					}
-					full := whole.Sites(id)[i]
-					n, r := full.Traps()
-					if m.Location != full.Location || m.Category() != full.Category || n != (m.Flags&metadata.TrapsNonRedirected != 0) ||
-						r != (m.Flags&metadata.TrapsRedirected != 0) || n && r && len(full.Contexts) != len(want.Site(m).Contexts) {
-						t.Fatalf("%s: %+v of %+v", id, m, full)
-					}
+				}
+				if len(sites) != 0 {
+					t.Fatalf("%s: %d sites are missing", id, len(sites))
 				}
 			}
 		}
@@ -78,7 +90,7 @@ func TestOutlineFlags(t *testing.T) {
 			s.Category = s.Contexts[0].Category()
 		}
 		set := setOf(t, s)
-		m := set.Outline(scope).Sites[0]
+		m := set.Outline(scope).Modules[0].Sites[0]
 		if got := m.Flags&metadata.Scoped != 0; got != c.scoped {
 			t.Errorf("%s: scoped %v", name, got)
 		}
