@@ -167,7 +167,7 @@ func (p *part) outlined(id ScopeID) *Outline {
 	if err != nil || m.Outline == nil || len(m.Sets) != 1 {
 		return nil
 	}
-	if !bytes.Equal(digest(p.code), m.Outline.Of) {
+	if !bytes.Equal(p.digest, m.Outline.Of) {
 		return nil
 	}
 	set, err := fromProto(m.Sets[0])

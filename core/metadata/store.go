@@ -71,31 +71,39 @@ func (s *Store) Keys() (keys []Key, err error) {
 }
 
 // Load returns what is known under a key. If that is nothing, the error wraps ErrNotFound.
-func (s *Store) Load(key Key) (*Set, error) {
-	set, err := s.LoadLazily(key)
-	if err != nil {
+func (s *Store) Load(key Key) (set *Set, err error) {
+	err = s.view(func(b *bbolt.Bucket) error {
+		if set, err = s.get(b, key, false); set != nil {
+			err = set.complete()
+		}
+		return err
+	})
+	return s.found(key, set, err)
+}
+
+// LoadLazily is Load for one who needs few scopes: each is read when it is asked for, as it is then in the file, which must not be open for
+// writing in this process at that time; Err says then whether it was damaged.
+func (s *Store) LoadLazily(key Key) (set *Set, err error) {
+	err = s.view(func(b *bbolt.Bucket) error {
+		set, err = s.get(b, key, true)
+		return err
+	})
+	return s.found(key, set, err)
+}
+
+// found is the answer about a key.
+func (s *Store) found(key Key, set *Set, err error) (*Set, error) {
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if err := set.complete(); err != nil {
-		return nil, err
+	case set == nil:
+		return nil, fmt.Errorf("%w for %s in %s; a run of emu --snapshot trains it", ErrNotFound, key, s.Path)
 	}
 	return set, nil
 }
 
-// LoadLazily is Load for one who needs few scopes: each is decoded when it is asked for, and Err says then whether it was damaged.
-func (s *Store) LoadLazily(key Key) (set *Set, err error) {
-	err = s.view(func(b *bbolt.Bucket) error {
-		set, err = s.get(b, key, bytes.Clone)
-		return err
-	})
-	if err == nil && set == nil {
-		err = fmt.Errorf("%w for %s in %s; a run of emu --snapshot trains it", ErrNotFound, key, s.Path)
-	}
-	return set, err
-}
-
-// get returns nil if the key is not there. take is what to do with the file's memory before it is kept.
-func (s *Store) get(b *bbolt.Bucket, key Key, take func([]byte) []byte) (*Set, error) {
+// get returns nil if the key is not there. The Set is valid as long as the transaction, unless it is read lazily.
+func (s *Store) get(b *bbolt.Bucket, key Key, lazily bool) (*Set, error) {
 	if old := b.Get([]byte(key.encode())); old != nil {
 		_, err := Decode(old) // all of it was one Envelope up to schema version 2
 		return nil, cmp.Or(err, ErrFormat)
@@ -108,7 +116,12 @@ func (s *Store) get(b *bbolt.Bucket, key Key, take func([]byte) []byte) (*Set, e
 	read := func(name []byte, redirects bool) *part {
 		v := b.Get(name)
 		missing = missing || v == nil
-		return &part{code: take(v), key: key, redirects: redirects, failed: failed}
+		p := &part{digest: digest(v), key: key, redirects: redirects, failed: failed, read: func() ([]byte, error) { return v, nil }}
+		if lazily {
+			p.digest = bytes.Clone(p.digest)
+			p.read = func() ([]byte, error) { return s.part(key, name) }
+		}
+		return p
 	}
 	set := &Set{stored: stored{map[ScopeID]*part{}, read(symbolsName, false), failed}}
 	head, err := decodeHead(b.Get(headName), key)
@@ -118,13 +131,29 @@ func (s *Store) get(b *bbolt.Bucket, key Key, take func([]byte) []byte) (*Set, e
 	set.trainings = head.trainings
 	for id, redirects := range head.scopes {
 		p := read(scopeName(id), redirects)
-		p.outline = take(b.Get(outlineName(id)))
+		if p.outline = b.Get(outlineName(id)); lazily {
+			p.outline = bytes.Clone(p.outline)
+		}
 		set.stored.scopes[id] = p
 	}
 	if missing {
 		return nil, fmt.Errorf("%w: parts of %s are missing", ErrFormat, key)
 	}
 	return set, nil
+}
+
+// part reads one part of what is known under a key.
+func (s *Store) part(key Key, name []byte) (v []byte, err error) {
+	err = s.view(func(b *bbolt.Bucket) error {
+		if b = b.Bucket([]byte(key.encode())); b != nil {
+			v = bytes.Clone(b.Get(name))
+		}
+		return nil
+	})
+	if err == nil && v == nil {
+		err = fmt.Errorf("%w: what it had for %s was removed meanwhile", ErrFormat, key)
+	}
+	return v, err
 }
 
 // put writes what was decoded of a set, which is all that can have changed.
@@ -175,14 +204,14 @@ func (s *Store) Merge(key Key, set *Set, training Training) ([]Conflict, error) 
 // MergeAll adds sets to what is known under their keys, all in one step, and returns the conflicts that this made.
 func (s *Store) MergeAll(sets map[Key]*Set) (conflicts map[Key][]Conflict, err error) {
 	for k := range sets {
-		if err := k.Check(); err != nil {
+		if err := errors.Join(k.Check(), sets[k].complete()); err != nil {
 			return nil, err
 		}
 	}
 	err = s.update(func(b *bbolt.Bucket) error {
 		conflicts = map[Key][]Conflict{}
 		for key, set := range sets {
-			known, err := s.get(b, key, func(v []byte) []byte { return v })
+			known, err := s.get(b, key, false)
 			if err != nil {
 				return err
 			}
@@ -192,7 +221,7 @@ func (s *Store) MergeAll(sets map[Key]*Set) (conflicts map[Key][]Conflict, err e
 			if c := known.Merge(set); len(c) > 0 {
 				conflicts[key] = c
 			}
-			if err := errors.Join(set.Err(), known.stored.failed.first()); err != nil {
+			if err := known.stored.failed.first(); err != nil {
 				return err
 			}
 			if err := put(b, key, known); err != nil {

@@ -402,6 +402,33 @@ func TestLoadLazily(t *testing.T) {
 	if !bytes.Equal(encode(t, lazy), encode(t, whole)) || lazy.Err() != nil {
 		t.Error("not the same", lazy.Err())
 	}
+	// What somebody has learned meanwhile is there too, and what was removed is missed.
+	if lazy, err = s.LoadLazily(testKey); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Merge(testKey, setOf(t, site(policy.Redirectable, from(policy.Snapshot, 0x20))), training); err != nil {
+		t.Fatal(err)
+	}
+	later, err := s.Load(testKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := lazy.Sites(scope); !reflect.DeepEqual(got, later.Sites(scope)) || reflect.DeepEqual(got, whole.Sites(scope)) || lazy.Err() != nil {
+		t.Errorf("%v: %v", got, lazy.Err())
+	}
+	if lazy, err = s.LoadLazily(testKey); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Remove(testKey); err != nil {
+		t.Fatal(err)
+	}
+	if sites := lazy.Sites(other); sites != nil || !errors.Is(lazy.Err(), metadata.ErrFormat) {
+		t.Errorf("%v, %v", sites, lazy.Err())
+	}
+	if _, err := s.Merge(testKey, set, training); err != nil {
+		t.Fatal(err)
+	}
+
 	b, err := os.ReadFile(s.Path)
 	if err != nil {
 		t.Fatal(err)

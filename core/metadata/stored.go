@@ -13,9 +13,10 @@ type stored struct {
 	failed  *failure // of all parts
 }
 
-// part is a Set with one scope, or with symbols alone, in the form of Encode.
+// part is a Set with one scope, or with symbols alone.
 type part struct {
-	code      []byte
+	read      func() ([]byte, error) // the form of Encode
+	digest    []byte                 // of it
 	outline   []byte // see Outline; nil in stores of older versions
 	redirects bool   // see Set.Redirects
 	key       Key
@@ -34,11 +35,15 @@ type failure struct {
 // decode returns what is in a part. If it is damaged, that is nothing, and Err says so.
 func (p *part) decode() *Set {
 	p.once.Do(func() {
-		sets, err := Decode(p.code)
+		code, err := p.read()
+		var sets map[Key]*Set
+		if err == nil {
+			sets, err = Decode(code)
+		}
 		if p.set = sets[p.key]; err == nil && p.set == nil {
 			err = fmt.Errorf("%w: another key's is stored under %s", ErrFormat, p.key)
 		}
-		p.code = nil
+		p.read = nil
 		if err != nil {
 			p.set = &Set{}
 			p.failed.mu.Lock()
