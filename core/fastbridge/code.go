@@ -327,7 +327,10 @@ func (b *Bridge) admitOutlined(s *scope, at *leaf, module string, a uint64, m me
 		return nil
 	}
 	s.found[m.Category()]++
-	_, constant := s.cpu.Immediates[a]
+	constant := false
+	if len(s.cpu.Immediates) > 0 {
+		_, constant = s.cpu.Immediates[a]
+	}
 	if p := placeOf(m); b.cfg.ExitSwitching || constant || p == nowhere || p == otherView || maybeSpecial(code) || a&0xfff+uint64(len(code)) > 4096 {
 		in, _, err := b.code(a)
 		if err != nil {

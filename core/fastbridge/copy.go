@@ -104,13 +104,14 @@ func (b *Bridge) exposeCopy(a uint64, code []byte) error {
 
 // putCopy puts code into the copy, at an address of the original.
 func (b *Bridge) putCopy(a uint64, code []byte) error {
-	for i, c := range code {
-		la := a + uint64(i)
-		p, err := b.copyPage(la &^ 0xfff)
+	for len(code) > 0 {
+		p, err := b.copyPage(a &^ 0xfff)
 		if err != nil {
 			return err
 		}
-		b.patch(p, la, c)
+		n := copy(p.code[a&0xfff:], code)
+		b.vm.Memory().Written(p.pa+a&0xfff, n)
+		code, a = code[n:], a+uint64(n)
 	}
 	return nil
 }
