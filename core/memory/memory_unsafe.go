@@ -104,8 +104,8 @@ func (m *Memory) MapPrivate(f *os.File, offset int64, pa, size uint64) error {
 }
 
 // Add puts size bytes of anonymous memory at pa, beside the layout and the memory file: it is not the machine's, is told to no
-// guest and never saved. Nothing must be there yet. The bytes stay valid until Close.
-func (m *Memory) Add(pa, size uint64) ([]byte, error) {
+// guest and never saved. Nothing must be there yet. The bytes stay valid until Close. sparse says that little of it will be used.
+func (m *Memory) Add(pa, size uint64, sparse bool) ([]byte, error) {
 	for _, f := range m.all {
 		if pa < f.base+f.size && f.base < pa+size {
 			return nil, fmt.Errorf("memory: %#x is in use already", pa)
@@ -119,7 +119,11 @@ func (m *Memory) Add(pa, size uint64) ([]byte, error) {
 	}
 	m.beside = append(m.beside, b)
 	b = b[(uintptr(pa)-uintptr(unsafe.Pointer(&b[0])))&(large-1):][:size]
-	_ = unix.Madvise(b, unix.MADV_HUGEPAGE) // without it, it is slower
+	advice := unix.MADV_HUGEPAGE
+	if sparse {
+		advice = unix.MADV_NOHUGEPAGE
+	}
+	_ = unix.Madvise(b, advice) // without it, it is slower
 	f := fast{base: pa, size: size, host: unsafe.Pointer(&b[0])}
 	m.all, m.ram = append(m.all, f), append(m.ram, f)
 	return b, nil

@@ -62,6 +62,9 @@ func (m *Memory) Page(pa uint64) *[4096]byte {
 	} else {
 		return nil
 	}
+	if m.flat != nil && m.readAhead(pfn) {
+		return m.pages[pfn]
+	}
 	switch err := m.snap.ReadPhysical(p[:], pfn<<12); {
 	case errors.Is(err, snapshots.ErrNoMemory), errors.Is(err, snapshots.ErrNotSaved):
 		p = nil
@@ -76,10 +79,31 @@ func (m *Memory) Page(pa uint64) *[4096]byte {
 	return p
 }
 
+// readAhead reads the pages around one at once, if none of them was read and the snapshot has them all.
+func (m *Memory) readAhead(pfn uint64) bool {
+	const pages = 16
+	first := pfn &^ (pages - 1)
+	if first+pages > uint64(len(m.flat))>>12 {
+		return false
+	}
+	for i := range uint64(pages) {
+		if _, ok := m.pages[first+i]; ok {
+			return false
+		}
+	}
+	if m.snap.ReadPhysical(m.flat[first<<12:(first+pages)<<12], first<<12) != nil {
+		return false
+	}
+	for i := range uint64(pages) {
+		m.pages[first+i] = (*[4096]byte)(m.flat[(first+i)<<12:])
+	}
+	return true
+}
+
 // Err is the first error of reading the snapshot.
 func (m *Memory) Err() error { return m.err }
 
-// Touched returns the numbers of the physical pages that have been read, in order.
+// Touched returns the numbers of the physical pages that have been read, in order, with those that came along.
 func (m *Memory) Touched() []uint64 { return slices.Sorted(maps.Keys(m.pages)) }
 
 // value makes an extra page that begins with the bytes of p, all tainted, and returns its physical address.
@@ -102,7 +126,29 @@ type space struct {
 }
 
 func newSpace(k *linux.Kernel, m *Memory) *space {
-	return &space{tables: k.Space, mem: m, pages: map[uint64]uint64{}}
+	tables := k.Space
+	tables.Memory = tablePages{tables.Memory, map[uint64]*[4096]byte{}}
+	return &space{tables: tables, mem: m, pages: map[uint64]uint64{}}
+}
+
+// tablePages keeps the pages of page tables that were read, by physical page number.
+type tablePages struct {
+	memory snapshots.Reader
+	pages  map[uint64]*[4096]byte
+}
+
+// ReadPhysical implements snapshots.Reader for entries of page tables.
+func (t tablePages) ReadPhysical(p []byte, pa uint64) error {
+	page := t.pages[pa>>12]
+	if page == nil {
+		page = new([4096]byte)
+		if err := t.memory.ReadPhysical(page[:], pa&^0xfff); err != nil {
+			return t.memory.ReadPhysical(p, pa) // a page that is there in part
+		}
+		t.pages[pa>>12] = page
+	}
+	copy(p, page[pa&0xfff:])
+	return nil
 }
 
 // translate returns where the CPU sees linear address la of the snapshot.
