@@ -155,10 +155,10 @@ func AddMemory(m *machine.Machine, end uint64) (views, snapshot []byte, err erro
 	if end > viewsBase-SnapshotBase {
 		return nil, nil, fmt.Errorf("fastbridge: the snapshot's memory ends at %#x, and at most %#x has room", end, uint64(viewsBase-SnapshotBase))
 	}
-	if views, err = m.AddMemory(viewsBase, viewsSize); err != nil {
+	if views, err = m.AddMemory(viewsBase, viewsSize, false); err != nil {
 		return nil, nil, err
 	}
-	snapshot, err = m.AddMemory(SnapshotBase, limit(end))
+	snapshot, err = m.AddMemory(SnapshotBase, limit(end), true)
 	return views, snapshot, err
 }
 

@@ -276,8 +276,8 @@ func (m *Machine) CPU() *cpu.CPU {
 func (m *Machine) CPUConfig() cpu.Config { return m.cfg.CPU }
 
 // AddMemory gives the guest memory beside its own, at a physical address where it has nothing: memory.Memory.Add.
-func (m *Machine) AddMemory(pa, size uint64) ([]byte, error) {
-	b, err := m.mem.Add(pa, size)
+func (m *Machine) AddMemory(pa, size uint64, sparse bool) ([]byte, error) {
+	b, err := m.mem.Add(pa, size, sparse)
 	if err == nil && m.accel != nil {
 		err = m.accel.AddSlot(pa, b, false)
 	}

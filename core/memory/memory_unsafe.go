@@ -104,20 +104,28 @@ func (m *Memory) MapPrivate(f *os.File, offset int64, pa, size uint64) error {
 }
 
 // Add puts size bytes of anonymous memory at pa, beside the layout and the memory file: it is not the machine's, is told to no
-// guest and never saved. Nothing must be there yet. The bytes stay valid until Close.
-func (m *Memory) Add(pa, size uint64) ([]byte, error) {
+// guest and never saved. Nothing must be there yet. The bytes stay valid until Close. sparse says that little of it will be used.
+func (m *Memory) Add(pa, size uint64, sparse bool) ([]byte, error) {
 	for _, f := range m.all {
 		if pa < f.base+f.size && f.base < pa+size {
 			return nil, fmt.Errorf("memory: %#x is in use already", pa)
 		}
 	}
-	b, err := unix.Mmap(-1, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	// Where the host's and the guest's address agree in a large page, both can map it at once.
+	const large = 1 << 21
+	b, err := unix.Mmap(-1, 0, int(size+large), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
 		return nil, fmt.Errorf("memory: map %d MiB beside guest memory: %w", size>>20, err)
 	}
-	_ = unix.Madvise(b, unix.MADV_NOHUGEPAGE) // little of it will be used, and zeroing the rest takes longer
+	m.beside = append(m.beside, b)
+	b = b[(uintptr(pa)-uintptr(unsafe.Pointer(&b[0])))&(large-1):][:size]
+	advice := unix.MADV_HUGEPAGE
+	if sparse {
+		advice = unix.MADV_NOHUGEPAGE
+	}
+	_ = unix.Madvise(b, advice) // without it, it is slower
 	f := fast{base: pa, size: size, host: unsafe.Pointer(&b[0])}
-	m.all, m.ram, m.beside = append(m.all, f), append(m.ram, f), append(m.beside, b)
+	m.all, m.ram = append(m.all, f), append(m.ram, f)
 	return b, nil
 }
 
