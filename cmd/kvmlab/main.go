@@ -66,7 +66,7 @@ func run(args []string) (int, error) {
 	})
 	f.StringVar(&l.workDir, "workdir", "/", "the command's working folder in the lab")
 	f.StringVar(&l.guests, "guests", defaultGuests(), "the `folder` that make guest-cloud-6.1 fills")
-	f.StringVar(&l.cpu, "cpu", "max,la57=off", "QEMU's processor `model`; page tables of five levels make everything slower")
+	f.StringVar(&l.cpu, "cpu", "max,la57=off,erms=off,fsrm=off", "QEMU's processor `model`; page tables of five levels and string instructions said to be fast make everything slower")
 	f.IntVar(&l.memory, "memory", 2048, "`MiB` of memory")
 	f.IntVar(&l.cpus, "cpus", 1, "processors")
 	f.DurationVar(&l.timeout, "timeout", 15*time.Minute, "limit for it all")
