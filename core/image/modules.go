@@ -51,28 +51,44 @@ func keepModules(dir fs.FS, file string) (err error) {
 // FindModules sorts names of modules, which may come from a snapshot, into those that a Placement can name and those that
 // the kernel's package does not have. Those which the image loads anyway are left out.
 func (i *Image) FindModules(names []string) (have, missing []string, err error) {
-	z, err := zip.OpenReader(filepath.Join(i.Dir, fileModules))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, names, nil // a kernel without modules
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("trusted image %s: %w", i.ID, err)
-	}
-	defer z.Close()
-	m, err := initramfs.OpenModules(z)
+	all, err := i.moduleNames()
 	if err != nil {
 		return nil, nil, fmt.Errorf("trusted image %s: %w", i.ID, err)
 	}
 	for _, n := range names {
 		switch {
 		case slices.Contains(i.Modules, n) || slices.Contains(have, n):
-		case moduleName(n) && m.Has(n):
+		case moduleName(n) && bytes.Contains(all, []byte("\n"+n+"\n")):
 			have = append(have, n)
 		default:
 			missing = append(missing, n)
 		}
 	}
 	return have, missing, nil
+}
+
+// moduleNames returns the names of the modules that the kernel's package has, each between two newlines. They are kept, because the archive's
+// directory is long.
+func (i *Image) moduleNames() ([]byte, error) {
+	const name, version = "modules", 1
+	if b := i.Cached(name, version); b != nil {
+		return b, nil
+	}
+	z, err := zip.OpenReader(filepath.Join(i.Dir, fileModules))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil // a kernel without modules
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer z.Close()
+	m, err := initramfs.OpenModules(z)
+	if err != nil {
+		return nil, err
+	}
+	all := []byte("\n" + strings.Join(m.Names(), "\n") + "\n")
+	i.Keep(name, version, all)
+	return all, nil
 }
 
 // moduleName reports whether name is one that the kernel gives to modules.

@@ -17,8 +17,8 @@ type stored struct {
 type part struct {
 	read      func() ([]byte, error) // the form of Encode
 	digest    []byte                 // of it
-	outline   []byte // see Outline; nil in stores of older versions
-	redirects bool   // see Set.Redirects
+	outline   []byte                 // see Outline; nil in stores of older versions
+	redirects bool                   // see Set.Redirects
 	key       Key
 	failed    *failure
 	once      sync.Once

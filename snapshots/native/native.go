@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -30,8 +31,8 @@ const (
 	maxMemory = 1 << 52
 	// page is the unit in which files can be mapped.
 	page = 4 << 10
-	// Version is the version of the format that Write writes.
-	Version = 1
+	// Version is the version of the format that Write writes. Version 1, which had chunks in JSON, is read too.
+	Version = 2
 )
 
 // Errors that Open wraps. The first three wrap those of package snapshots.
@@ -83,9 +84,38 @@ type chunk struct {
 	CRC    uint32 // of the unpacked bytes
 }
 
+// chunkSize is the size of a chunk in the index: its fields, little-endian, in their order.
+const chunkSize = 17
+
 type index struct {
 	Header Header
-	Chunks []chunk
+	// Places are the chunks, of chunkSize bytes each. There are thousands, which take long to read from JSON.
+	Places []byte  `json:",omitempty"`
+	Chunks []chunk `json:",omitempty"` // in version 1
+}
+
+// add appends a chunk.
+func (ix *index) add(c chunk) {
+	raw := byte(0)
+	if c.Raw {
+		raw = 1
+	}
+	ix.Places = binary.LittleEndian.AppendUint64(ix.Places, uint64(c.Offset))
+	ix.Places = binary.LittleEndian.AppendUint32(ix.Places, c.Length)
+	ix.Places = append(ix.Places, raw)
+	ix.Places = binary.LittleEndian.AppendUint32(ix.Places, c.CRC)
+}
+
+// chunks returns the chunks.
+func (ix *index) chunks() ([]chunk, error) {
+	if len(ix.Places)%chunkSize != 0 || len(ix.Chunks) != 0 && len(ix.Places) != 0 {
+		return nil, fmt.Errorf("%w: an index of %d bytes and %d chunks", ErrCorrupt, len(ix.Places), len(ix.Chunks))
+	}
+	for p := range slices.Chunk(ix.Places, chunkSize) {
+		le := binary.LittleEndian
+		ix.Chunks = append(ix.Chunks, chunk{int64(le.Uint64(p)), le.Uint32(p[8:]), p[12] != 0, le.Uint32(p[13:])})
+	}
+	return ix.Chunks, nil
 }
 
 // Write saves a snapshot under path, replacing what is there. read copies len(p) bytes of memory from physical address
@@ -164,7 +194,7 @@ func writeTo(w io.Writer, h Header, read reader) error {
 				return err
 			}
 			if bytes.Equal(p, zero[:len(p)]) {
-				ix.Chunks = append(ix.Chunks, chunk{})
+				ix.add(chunk{})
 				continue
 			}
 			c := chunk{Offset: at, CRC: crc32.Checksum(p, castagnoli)}
@@ -177,7 +207,7 @@ func writeTo(w io.Writer, h Header, read reader) error {
 				return err
 			}
 			at += int64(len(packed))
-			ix.Chunks = append(ix.Chunks, c)
+			ix.add(c)
 		}
 	}
 	return writeIndex(w, enc, ix, at)
@@ -206,10 +236,10 @@ func writePlainTo(w io.Writer, h Header, read reader) error {
 				return err
 			}
 			if bytes.Equal(buf[:n], zero[:n]) {
-				ix.Chunks = append(ix.Chunks, chunk{})
+				ix.add(chunk{})
 				continue
 			}
-			ix.Chunks = append(ix.Chunks, chunk{Offset: at, Length: uint32(n), Raw: true, CRC: crc32.Checksum(buf[:n], castagnoli)})
+			ix.add(chunk{Offset: at, Length: uint32(n), Raw: true, CRC: crc32.Checksum(buf[:n], castagnoli)})
 			padded := (n + page - 1) &^ (page - 1)
 			clear(buf[n:padded])
 			if _, err := w.Write(buf[:padded]); err != nil {
@@ -323,7 +353,11 @@ func NewFile(r io.ReaderAt, size int64) (*File, error) {
 	if err := json.Unmarshal(j, &ix); err != nil {
 		return nil, fmt.Errorf("%w: index: %w", ErrCorrupt, err)
 	}
-	s := &File{Header: ix.Header, r: r, chunks: ix.Chunks, cached: -1}
+	chunks, err := ix.chunks()
+	if err != nil {
+		return nil, err
+	}
+	s := &File{Header: ix.Header, r: r, chunks: chunks, cached: -1}
 	if err := s.check(at); err != nil {
 		return nil, err
 	}
@@ -333,7 +367,7 @@ func NewFile(r io.ReaderAt, size int64) (*File, error) {
 
 // check makes sure that the chunks are those of the ranges and lie before the index.
 func (s *File) check(end uint64) error {
-	if s.Header.Version != Version {
+	if v := s.Header.Version; v < 1 || v > Version {
 		return fmt.Errorf("%w (version %d; this one reads %d)", ErrVersion, s.Header.Version, Version)
 	}
 	n := uint64(0)

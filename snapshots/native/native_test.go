@@ -2,13 +2,16 @@ package native
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
 	"pgregory.net/rapid"
 )
 
@@ -202,5 +205,41 @@ func TestPlainRoundTrip(t *testing.T) {
 		if err := f.ReadPhysical(p, r.Base); err != nil || !bytes.Equal(want, p) {
 			t.Errorf("what is read at %#x differs: %v", r.Base, err)
 		}
+	}
+}
+
+// TestVersion1: a file whose index has the chunks in JSON is read.
+func TestVersion1(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s.emu")
+	writeSample(t, path)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	at := binary.LittleEndian.Uint64(b[len(b)-trailerSize:])
+	enc, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := bytes.NewBuffer(b[:at])
+	ix := index{Header: f.Header, Chunks: f.chunks}
+	ix.Header.Version = 1
+	if err := writeIndex(old, enc, ix, int64(at)); err != nil {
+		t.Fatal(err)
+	}
+	g, err := NewFile(bytes.NewReader(old.Bytes()), int64(old.Len()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(g.chunks, f.chunks) {
+		t.Errorf("%v, want %v", g.chunks, f.chunks)
+	}
+	if err := readAll(old.Bytes()); err != nil {
+		t.Error(err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -52,8 +53,8 @@ func IsModule(file string) bool {
 	return ok && slices.Contains([]string{"", ".xz", ".zst", ".gz"}, packed)
 }
 
-// Has reports whether there is a module of that name.
-func (m *Modules) Has(name string) bool { return m.files[moduleName(name)] != "" }
+// Names returns the modules' names in the kernel's form, sorted.
+func (m *Modules) Names() []string { return slices.Sorted(maps.Keys(m.files)) }
 
 // AddModules adds kernel modules, by name, and all that they depend on, unpacked, and returns their paths in the tree in the
 // order in which they must be loaded. A module that is built into the kernel is left out; another that is not there is an
