@@ -50,8 +50,9 @@ type Redirection struct {
 	StackSize uint64
 	// User is the first address above user space.
 	User uint64
-	// Scratch is the physical address of a page that takes what is to be dropped.
-	Scratch uint64
+	// Scratch is the physical address of a page that takes what is to be dropped, and Constant that of one from which frozen values are
+	// read.
+	Scratch, Constant uint64
 	// Apart are ranges in which an address tells by itself which machine has it, since the other one has nothing there or the
 	// same: for Marks.
 	Apart []Range
@@ -169,7 +170,7 @@ type Plan struct {
 	Discard bool
 	// Elide skips the instruction.
 	Elide bool
-	// Frozen makes loads from the other machine yield Value, untainted.
+	// Frozen makes loads from the other machine yield Value, untainted. Redirection.Constant must be set.
 	Frozen bool
 	Value  uint64
 }
@@ -198,6 +199,7 @@ type redirection struct {
 	nroutes int
 	rec     *record // of the block that runs
 	joined  bool    // the handler executes the conditional branch that follows too
+	elide   bool    // a plan has skipped the instruction
 
 	stats RedirectStats
 }
@@ -222,7 +224,7 @@ type route struct {
 	read, write bool   // of which accesses
 	operand     uint8  // as in Observation
 	fixed       bool
-	drop        bool   // to the scratch page
+	instead     uint64 // if not 0, the physical address of a page that takes the place of each of the operand's pages
 	to          uint64 // added to linear addresses for the other machine; if fixed, the physical address of lo
 }
 
@@ -239,6 +241,8 @@ type activeScope struct {
 	rootPages map[uint64]struct{}
 	// forced are the operands that mean the other machine, whatever the rules say: StepScoped.
 	forced *[2]bool
+	// given is the plan of the instruction then, nil without one.
+	given *Plan
 
 	node   *callNode
 	frames []callFrame
@@ -327,10 +331,12 @@ func (c *CPU) EnterScope(s Scope) {
 }
 
 // StepScoped executes one instruction in a scope, its operands (see Observation) being the other machine's where other says so, but
-// not those in user space and on the stack. Taint must be on; what the step taints is forgotten.
-func (c *CPU) StepScoped(in Scope, other [2]bool) vcpu.Exit {
+// not those in user space and on the stack. A plan, if not nil, is carried out then. Taint must be on; what the step taints is forgotten.
+func (c *CPU) StepScoped(in Scope, other [2]bool, plan *Plan) vcpu.Exit {
 	r := c.redir
-	s := &activeScope{Scope: in, top: ^uint64(0), base: c.r[isa.RSP] &^ (r.StackSize - 1), size: r.StackSize, forced: &other, node: &callNode{}}
+	s := &activeScope{
+		Scope: in, top: ^uint64(0), base: c.r[isa.RSP] &^ (r.StackSize - 1), size: r.StackSize, forced: &other, given: plan, node: &callNode{},
+	}
 	r.cur = s
 	exit := c.Step()
 	r.cur = nil

@@ -294,7 +294,7 @@ func TestPlans(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newRedirectRig(t)
-			b.r.Scratch = 0x1f0000
+			b.r.Scratch, b.r.Constant = 0x1f0000, 0x1f1000
 			b.r.Plan = func(at Touch) (Plan, error) {
 				if at.RIP == c.at {
 					return c.plan, nil
@@ -331,6 +331,103 @@ func TestPlans(t *testing.T) {
 	b.r.Plan = func(Touch) (Plan, error) { return Plan{}, errors.New("trap") }
 	if exit := b.run(touch); exit.Reason != vcpu.ExitRedirection || exit.Address != atCode {
 		t.Errorf("a plan that is an error: %+v", exit)
+	}
+}
+
+// TestFrozenLoads: whatever an instruction does with what it loads, it does with the frozen value; what it stores goes where it would.
+func TestFrozenLoads(t *testing.T) {
+	const behind = atCode + 8 // loadRoot
+	for _, c := range []struct {
+		name, code  string
+		rbx, stored uint64 // RBX, and what the other machine has at [rax+8] then
+	}{
+		{"add to a register", "bb05000000" + "48035808", 5 + 0x8042, 0x77},
+		{"add to memory", "4883400801", 0, 0x8043},
+		{"sign-extended byte", "480fbe5808", 0x42, 0x77},
+		{"sign-extended word", "480fbf5808", 0xffffffff_ffff8042, 0x77},
+		{"compared", "4881780842800000" + "0f94c3", 1, 0x77},
+		{"across pages", "4805f70e0000" + "488b5808", 0x8042, 0x77}, // rax ends in ff7
+		{"pushed", "ff7008" + "5b", 0x8042, 0x77},
+		{"exchanged", "bb01000000" + "48875808", 0x8042, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newRedirectRig(t)
+			b.r.Scratch, b.r.Constant = 0x1f0000, 0x1f1000
+			b.r.Plan = func(at Touch) (Plan, error) {
+				return Plan{Frozen: at.RIP >= behind, Value: 0x8042}, nil
+			}
+			b.run(loadRoot + c.code)
+			b.wantReg(isa.RBX, c.rbx)
+			if got := b.get64(other + atList + 8); got != c.stored {
+				t.Errorf("the other machine has %#x, want %#x", got, c.stored)
+			}
+			if m := b.c.RegisterTaint().GPR[isa.RBX]; m != taint.Clean {
+				t.Errorf("the value has taint %#x", m)
+			}
+		})
+	}
+	b := newRedirectRig(t)
+	b.r.Constant = 0x1f1000
+	b.r.Plan = func(at Touch) (Plan, error) { return Plan{Frozen: at.Inst.Op == isa.MOVS, Value: 0x34}, nil }
+	b.run(loadRoot + "488d7003" + "48c7c7 00f00000" + "48c7c1 05000000" + "f366a5") // rep movsw from [rax+3]
+	if got := b.ram[0xf000:0xf00b]; string(got) != "4\x004\x004\x004\x004\x00\x00" {
+		t.Errorf("% x", got)
+	}
+}
+
+// TestElidedCall: a call that is skipped is none, neither for what follows nor for its context.
+func TestElidedCall(t *testing.T) {
+	b := newRedirectRig(t)
+	b.r.Plan = func(at Touch) (Plan, error) { return Plan{Elide: at.Inst.Op == isa.CALL_IND}, nil }
+	b.run(loadRoot + "ff5008" + loadNext) // call [rax+8]
+	b.wantReg(isa.RBX, 0x77)
+	b.wantReg(isa.RSP, stack+0xf00)
+	for o := range b.c.Observations {
+		if len(o.Context) != 0 {
+			t.Errorf("the instruction at %#x has the context %+v", o.RIP, o.Context)
+		}
+	}
+}
+
+// TestPlansOfSteps: StepScoped does with a plan what a run does.
+func TestPlansOfSteps(t *testing.T) {
+	codes := []string{"488b5808", "48895808", "48015808", "4801 58 08", "f0480fc15808", "ff7008", "8f4008", "480f4b5808", "48a5"}
+	for _, code := range codes {
+		for _, plan := range []Plan{
+			{}, {Elide: true}, {Discard: true}, {Frozen: true, Value: 3}, {Local: [2]bool{true}}, {Local: [2]bool{false, true}},
+			{Discard: true, Frozen: true, Value: 3}, {Discard: true, Local: [2]bool{true}},
+		} {
+			var rigs [2]*redirectRig
+			for i := range rigs {
+				b := newRedirectRig(t)
+				rigs[i] = b
+				b.r.Scratch, b.r.Constant = 0x1f0000, 0x1f1000
+				b.r.Plan = func(at Touch) (Plan, error) {
+					if at.RIP == atCode {
+						return Plan{}, nil
+					}
+					return plan, nil
+				}
+				before := loadRoot + "4889c6" + "488d7840" + "bb09000000"
+				length := 8 + 3 + 4 + 5
+				if i == 0 {
+					b.run(before + code)
+					continue
+				}
+				b.run(before)
+				b.setState(func(s *vcpu.State) { s.RIP, s.Halted = uint64(atCode+length), false })
+				copy(b.ram[atCode+length:], append(unhex(code), 0xf4))
+				b.c.MemoryWritten(atCode, 256)
+				other := [2]bool{!plan.Local[0], !plan.Local[1]}
+				if exit := b.c.StepScoped(b.s, other, &plan); exit.Reason != vcpu.ExitDeadline {
+					t.Fatalf("%s: %+v", code, exit)
+				}
+			}
+			x, y := rigs[0].c.State(), rigs[1].c.State()
+			if x.GPR != y.GPR || x.RFLAGS != y.RFLAGS || !slices.Equal(rigs[0].ram[:0x1f0000], rigs[1].ram[:0x1f0000]) {
+				t.Errorf("%s with %+v: a run leaves %x, a step %x", code, plan, x.GPR, y.GPR)
+			}
+		}
 	}
 }
 

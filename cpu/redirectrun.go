@@ -111,7 +111,7 @@ func (c *CPU) runScoped(b *block, limit uint64) (exit vcpu.Exit, done bool) {
 	if r.cur != s {
 		return exit, false
 	}
-	if last := &b.ops[n-1]; whole {
+	if last := &b.ops[n-1]; whole && !r.elide {
 		switch last.Op {
 		case isa.CALL, isa.CALL_IND:
 			s.called(c.r[isa.RSP], c.next(last))
@@ -149,6 +149,11 @@ func (s *activeScope) record(b *block, rip uint64) *record {
 	rec := n.records[b]
 	if rec == nil {
 		rec = &record{block: b, rip: rip, ops: make([]seen, len(b.ops))}
+		if s.given != nil {
+			for i := range rec.ops {
+				rec.ops[i].planned, rec.ops[i].plan = true, s.given
+			}
+		}
 		if n.records == nil {
 			n.records = map[*block]*record{}
 		}
@@ -192,6 +197,7 @@ func (c *CPU) returnedTo(s *activeScope) {
 func (c *CPU) scopedStep(s *activeScope, u *uop, kind opKind, run handler) bool {
 	rec := &c.redir.rec.ops[u.index]
 	rec.executed = true
+	c.redir.elide = false
 	switch kind {
 	case opMemory:
 		return c.scopedMemory(s, u, rec, run)
@@ -286,30 +292,15 @@ func (c *CPU) routed(s *activeScope, u *uop, rec *seen, run handler) (ok bool) {
 		}
 	}
 	if p := rec.plan; p != nil {
-		switch {
-		case p.Elide:
-			r.nroutes = 0
+		if p.Elide {
+			r.nroutes, r.elide = 0, true
 			if r.joined && c.f.condition(u.Cond) { // the branch that is fused with it is not elided
 				c.rip = (c.r[isa.RegRIP] + u.target) & u.mask
 			}
 			return true
-		case p.Local[0] || p.Local[1]:
-			kept := slices.DeleteFunc(r.routes[:r.nroutes], func(rt route) bool { return p.Local[rt.operand] })
-			if r.nroutes = len(kept); r.nroutes == 0 {
-				return run(c, u)
-			}
-		case p.Discard:
-			for _, rt := range r.routes[:r.nroutes] {
-				if rt.write {
-					rt.read, rt.drop = false, true
-					r.routes[r.nroutes] = rt
-					r.nroutes++
-				}
-			}
-			for i := range r.routes[:r.nroutes] {
-				rt := &r.routes[i]
-				rt.write = rt.drop
-			}
+		}
+		if c.applyPlan(p, u); r.nroutes == 0 {
+			return run(c, u)
 		}
 	}
 	r.stats.Routed++
@@ -321,28 +312,63 @@ func (c *CPU) routed(s *activeScope, u *uop, rec *seen, run handler) (ok bool) {
 		c.ctx = ctx
 	}
 	r.nroutes = 0
-	if ok {
-		if p := rec.plan; p != nil && p.Frozen {
-			c.freeze(u, p.Value)
-		}
-		if tainted {
-			return c.checkBranch(u)
-		}
+	if ok && tainted {
+		return c.checkBranch(u)
 	}
 	return ok
+}
+
+// applyPlan changes r.routes as a plan for u says, unless the plan elides u.
+func (c *CPU) applyPlan(p *Plan, u *uop) {
+	r := c.redir
+	var planned [len(r.routes)]route
+	n := 0
+	add := func(rt route) {
+		planned[n] = rt
+		n++
+	}
+	for _, rt := range r.routes[:r.nroutes] {
+		if p.Local[rt.operand] {
+			continue
+		}
+		if p.Frozen && rt.read {
+			add(c.freeze(u, &rt, p.Value))
+			rt.read = false
+		}
+		if p.Discard && rt.write {
+			drop := rt
+			drop.read, drop.instead = false, r.Scratch
+			add(drop)
+			rt.write = false
+		}
+		if rt.read || rt.write {
+			add(rt)
+		}
+	}
+	r.routes, r.nroutes = planned, n
 }
 
 // branches reports whether u is an indirect branch.
 func branches(u *uop) bool { return u.Op == isa.JMP_IND || u.Op == isa.CALL_IND }
 
-// freeze gives the register that u has loaded a value of its own.
-func (c *CPU) freeze(u *uop, v uint64) {
-	for i := range u.Args {
-		if a := &u.Args[i]; a.Kind == isa.KindReg && a.Access&isa.Write != 0 {
-			c.setReg(a.Reg, a.Size, v)
-			c.track.regs.GPR[a.Reg] = taint.Clean
-		}
+// freeze returns the route by which loads of an operand yield v, as each element of a string. It fills the page that the route leads to,
+// at the places that the operand has in its own pages.
+func (c *CPU) freeze(u *uop, rt *route, v uint64) route {
+	at := c.redir.Constant
+	page, _ := c.mem.Page(at)
+	size := rt.hi - rt.lo
+	if kindOf(u) == opString {
+		size = uint64(u.elementSize())
 	}
+	for i := range min(rt.hi-rt.lo, uint64(len(page))) {
+		b := byte(0) // of a vector, what is beyond the lowest 8 bytes
+		if n := i % size; n < 8 {
+			b = byte(v >> (8 * n))
+		}
+		page[(rt.lo+i)&pageMask] = b
+	}
+	c.track.shadow.Clear(at, uint64(len(page)))
+	return route{lo: rt.lo, hi: rt.hi, read: true, operand: rt.operand, instead: at}
 }
 
 // askPlan asks once what to do with u here.
@@ -611,8 +637,8 @@ func (c *CPU) elsewhere(la uint64, acc access) (pa uint64, hit, ok bool) {
 		if la < rt.lo || la >= rt.hi || acc == accessWrite && !rt.write || acc == accessRead && !rt.read {
 			continue
 		}
-		if rt.drop {
-			return r.Scratch + la&pageMask, true, true
+		if rt.instead != 0 {
+			return rt.instead + la&pageMask, true, true
 		}
 		if rt.fixed {
 			return rt.to + la - rt.lo, true, true

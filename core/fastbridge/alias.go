@@ -104,8 +104,6 @@ func (b *Bridge) compileContexts(t *site) []byte {
 func says(contexts []metadata.Context, t *site) uint16 {
 	snapshot := theirs(contexts)
 	switch {
-	case slices.ContainsFunc(contexts, planned):
-		return 0
 	case snapshot == nil && (t.byAddress || t.inst.Seg == isa.GS):
 		return monitor.ContextLocal
 	case snapshot == nil && readsWord(&t.inst):
@@ -118,7 +116,7 @@ func says(contexts []metadata.Context, t *site) uint16 {
 	return monitor.ContextLocal
 }
 
-// planned reports whether a handler's plan for a context changes more than routes.
+// planned reports whether a handler's plan changes anything in a context.
 func planned(c metadata.Context) bool { return !c.Plan.Default() }
 
 // readsWord reports whether an instruction does nothing with memory but read 8 bytes at most.
@@ -296,7 +294,7 @@ func (b *Bridge) substitute(pa uint64) uint64 {
 
 // refine makes the code for a site that execution contexts decide, when it is met first: by then most of a scope's such sites never are.
 func (b *Bridge) refine(s *scope, t *site) error {
-	if t.refined || b.cfg.ExitSwitching {
+	if t.refined || t.planned || b.cfg.ExitSwitching { // the monitor knows of no plans
 		return nil
 	}
 	t.refined = true

@@ -197,6 +197,11 @@ func (f *frame) breakpoint() error {
 	if t == nil {
 		return f.unknownCode()
 	}
+	if t.planned {
+		if done, err := f.plan(t); done || err != nil {
+			return err
+		}
+	}
 	switch {
 	case special(&t.inst, s.cpu.Frozen):
 		return f.special(t)

@@ -9,6 +9,7 @@ import (
 	"github.com/hybridbridge/emu/core/fastbridge/monitor"
 	"github.com/hybridbridge/emu/core/metadata"
 	"github.com/hybridbridge/emu/core/policy"
+	"github.com/hybridbridge/emu/core/slowbridge"
 	"github.com/hybridbridge/emu/cpu"
 	"github.com/hybridbridge/emu/cpu/isa"
 	"github.com/hybridbridge/emu/cpu/vcpu"
@@ -17,6 +18,22 @@ import (
 // interpret executes the instruction at RIP on the interpreter, its operands being the snapshot's where other says so, unless their
 // addresses tell.
 func (f *frame) interpret(t *site, other [2]bool) error {
+	return f.step(f.told(&t.inst, other), nil)
+}
+
+// told is other, but for operands whose addresses tell whose they are.
+func (f *frame) told(in *isa.Inst, other [2]bool) [2]bool {
+	for i, la := range f.operands(in) {
+		if la != 0 {
+			other[i] = f.b.owners.Snapshot(la) || f.inRoots(la) || other[i] && !f.b.trusted(la)
+		}
+	}
+	return other
+}
+
+// step executes the instruction at RIP on the interpreter, its operands being the snapshot's where other says so, and a plan carried out
+// if there is one.
+func (f *frame) step(other [2]bool, plan *cpu.Plan) error {
 	b := f.b
 	b.stats.Interpreted++
 	if err := f.makeRoom(); err != nil {
@@ -25,12 +42,7 @@ func (f *frame) interpret(t *site, other [2]bool) error {
 	if err := b.prepareStepper(f); err != nil {
 		return err
 	}
-	for i, la := range f.operands(&t.inst) {
-		if la != 0 {
-			other[i] = b.owners.Snapshot(la) || f.inRoots(la) || other[i] && !b.trusted(la)
-		}
-	}
-	exit := b.stepper.StepScoped(f.scope.cpu, other)
+	exit := b.stepper.StepScoped(f.scope.cpu, other, plan)
 	after := b.stepper.State()
 	if exit.Reason != vcpu.ExitDeadline {
 		return fmt.Errorf("at %s: %s", b.format(f.rip), exit.Detail)
@@ -80,8 +92,6 @@ func (f *frame) decide(t *site) error {
 	d, conflict := f.decision(&t.choices)
 	if conflict != nil {
 		switch snapshot := theirs(conflict); {
-		case slices.ContainsFunc(conflict, planned):
-			return f.needsSlow()
 		case t.byAddress:
 			return f.interpret(t, [2]bool{})
 		case snapshot != nil:
@@ -92,27 +102,54 @@ func (f *frame) decide(t *site) error {
 	if d == nil {
 		return f.unknown()
 	}
-	p := &d.Plan
-	switch {
-	case p.Trap != "":
-		return fmt.Errorf("a handler ends the run at %s: %s", f.b.format(f.rip), p.Trap)
-	case p.Elide:
-		f.rip += uint64(t.inst.Len)
-		return nil
-	case p.Frozen != nil || p.Writes != policy.PrivateCopy:
-		return f.needsSlow()
-	}
-	var other [2]bool
-	for i, r := range d.Effective() {
-		if i < 2 {
-			other[i] = r == policy.Snapshot
-		}
-	}
-	return f.interpret(t, other)
+	return f.interpret(t, snapshots(&t.inst, d.Routes))
 }
 
-func (f *frame) needsSlow() error {
-	return fmt.Errorf("at %s a handler's plan needs SLOW-BRIDGE; use --accel=soft", f.b.format(f.rip))
+// snapshots says which operands (see cpu.Observation) of an instruction are the snapshot's, by the routes of those that it has.
+func snapshots(in *isa.Inst, routes []policy.Route) (other [2]bool) {
+	for i, operand := range slowbridge.Touched(in) {
+		other[operand] = i < len(routes) && routes[i] == policy.Snapshot
+	}
+	return other
+}
+
+// plan carries out what a handler has said of a site in this context. done is false if it leaves it as it is.
+func (f *frame) plan(t *site) (done bool, err error) {
+	d, conflict := f.decision(&t.choices)
+	if d != nil {
+		conflict = []metadata.Context{{Decision: *d}}
+	}
+	if len(conflict) == 0 || !slices.ContainsFunc(conflict, planned) {
+		return false, nil
+	}
+	p := &conflict[0].Plan
+	if slices.ContainsFunc(conflict, func(c metadata.Context) bool { return !c.Plan.Equal(p) }) {
+		return true, fmt.Errorf("at %s handlers have said two things about the same context; use --accel=soft", f.b.format(f.rip))
+	}
+	if p.Elide && p.Trap == "" {
+		f.rip += uint64(t.inst.Len)
+		return true, nil
+	}
+	other := snapshots(&t.inst, conflict[0].Effective())
+	if p.Routes == nil && d == nil { // as decide does
+		snapshot := theirs(conflict)
+		switch {
+		case snapshot != nil:
+			other = [2]bool{*snapshot, *snapshot}
+		case t.byAddress:
+			other = [2]bool{}
+		case p.Trap == "":
+			return true, fmt.Errorf("at %s a handler's plan hangs on whose the operands are, which is not known; use --accel=soft", f.b.format(f.rip))
+		}
+	}
+	if p.Routes == nil {
+		other = f.told(&t.inst, other)
+	}
+	carried, err := f.b.slow.Carry(f.rip, &t.inst, other, p)
+	if err != nil {
+		return true, err
+	}
+	return true, f.step(other, &carried)
 }
 
 // decision is what the return addresses on the stack say; nil if they say nothing. conflict are the known contexts of which this may be

@@ -1,6 +1,8 @@
 package fastbridge
 
 import (
+	"slices"
+
 	"github.com/hybridbridge/emu/core/metadata"
 	"github.com/hybridbridge/emu/cpu/isa"
 )
@@ -24,6 +26,8 @@ type site struct {
 	refined bool    // they are the monitor's too
 	// byAddress says that an operand is the snapshot's only if its address tells or is a root.
 	byAddress bool
+	// planned says that a handler's plan changes it in some context.
+	planned bool
 }
 
 // placeOf is where a site may run.
@@ -47,6 +51,7 @@ func newSite(o *metadata.Outline, module string, m metadata.OutlineSite, address
 	}
 	if full := o.Site(module, m); full != nil {
 		t.choices, t.byAddress = newChoices(full.Contexts, needing(full.Contexts)), full.ByAddress()
+		t.planned = slices.ContainsFunc(full.Contexts, planned)
 	}
 	return t
 }

@@ -8,17 +8,17 @@ import (
 
 // Traps says in which of FAST-BRIDGE's two code pages the site starts with int3. Where the addresses of all its operands tell which
 // machine they belong to, a non-redirectable site runs in either; the stack is local in both. A site that is up to its context, or
-// of which a plan changes more than routes, runs in neither.
+// that a plan changes, runs in neither.
 func (s *Site) Traps() (nonRedirected, redirected bool) {
 	needsLocal, needsSnapshot, snapshot := false, false, false
 	for i := range s.Contexts {
 		c := &s.Contexts[i]
-		if p := &c.Plan; c.Marks&Adjusted != 0 || p.Elide || p.Frozen != nil || p.Trap != "" || p.Writes != policy.PrivateCopy {
+		if c.Marks&Adjusted != 0 || !c.Plan.Default() {
 			return true, true
 		}
 		needsLocal = needsLocal || c.Marks&NeedsLocal != 0
 		needsSnapshot = needsSnapshot || c.Marks&NeedsSnapshot != 0
-		snapshot = snapshot || slices.Contains(c.Effective(), policy.Snapshot)
+		snapshot = snapshot || slices.Contains(c.Routes, policy.Snapshot)
 	}
 	switch {
 	case needsLocal && needsSnapshot || s.Category == policy.Unknown:

@@ -15,6 +15,8 @@ func TestTraps(t *testing.T) {
 	}
 	planned := context(snapshot, metadata.NeedsSnapshot)
 	planned.Plan.Elide = true
+	routed := context(local, metadata.NeedsLocal)
+	routed.Plan.Routes = snapshot
 	for _, c := range []struct {
 		name          string
 		category      policy.Category
@@ -36,6 +38,7 @@ func TestTraps(t *testing.T) {
 		},
 		{"adjusted", policy.Redirectable, []metadata.Context{context(snapshot, metadata.Adjusted)}, true, true},
 		{"planned", policy.Redirectable, []metadata.Context{planned}, true, true},
+		{"routed by a plan", policy.NonRedirectable, []metadata.Context{routed}, true, true},
 	} {
 		s := metadata.Site{Category: c.category, Contexts: c.contexts}
 		if n, r := s.Traps(); n != c.local || r != c.redirs {

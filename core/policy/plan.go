@@ -1,5 +1,7 @@
 package policy
 
+import "slices"
+
 // Category is what the paper calls the redirectability of an instruction (III-B), within one scope.
 type Category uint8
 
@@ -120,4 +122,10 @@ type Plan struct {
 // Default reports whether p leaves the site as it is.
 func (p *Plan) Default() bool {
 	return p.Routes == nil && p.Writes == PrivateCopy && !p.Elide && p.Frozen == nil && p.Trap == ""
+}
+
+// Equal reports whether p and q say the same.
+func (p *Plan) Equal(q *Plan) bool {
+	frozen := p.Frozen == q.Frozen || p.Frozen != nil && q.Frozen != nil && *p.Frozen == *q.Frozen
+	return frozen && slices.Equal(p.Routes, q.Routes) && p.Writes == q.Writes && p.Elide == q.Elide && p.Trap == q.Trap
 }

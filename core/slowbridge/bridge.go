@@ -177,7 +177,6 @@ func (b *Bridge) attach() error {
 		return err
 	}
 	r.Plan = b.plan
-	r.Scratch = b.mem.value(nil)
 	if b.above != 0 {
 		o, err := b.Owners(b.above)
 		if err != nil {
@@ -250,6 +249,7 @@ func (b *Bridge) Redirection() (*cpu.Redirection, error) {
 	if off, ok := b.symbols.Address("this_cpu_off"); ok {
 		r.PerCPUOffset = off
 	}
+	r.Scratch, r.Constant = b.mem.value(nil), b.mem.value(nil)
 	r.Switch, _ = b.symbols.Address("__switch_to")
 	r.Exit, _ = b.symbols.Address("do_task_dead")
 	r.Apart = b.apart()

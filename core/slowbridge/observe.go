@@ -342,25 +342,66 @@ func (b *Bridge) apply(t *cpu.Touch, p policy.Plan) (cpu.Plan, error) {
 		return cpu.Plan{}, nil
 	}
 	b.planned[planKey(t.Scope, t.RIP, t.Context)] = p
+	ops, index := b.operands(t.RIP, t.Inst, b.bytes(t.RIP, t.Inst), t.Operands)
+	return b.carryOut(t.RIP, ops, index, &p)
+}
+
+// Carry makes the CPU's plan of a handler's, for an instruction with its operands (see cpu.Observation) where other says. An error is the
+// plan's end of the run.
+func (b *Bridge) Carry(rip uint64, in *isa.Inst, other [2]bool, p *policy.Plan) (cpu.Plan, error) {
+	var seen [2]cpu.Reasons
+	for _, i := range Touched(in) {
+		seen[i] = cpu.ByDefault
+		if other[i] {
+			seen[i] = cpu.ByTaint
+		}
+	}
+	ops, index := b.operands(rip, in, b.bytes(rip, in), seen)
+	return b.carryOut(rip, ops, index, p)
+}
+
+// Touched returns which operands (see cpu.Observation) an instruction has, in order.
+func Touched(in *isa.Inst) []int {
+	switch in.Op {
+	case isa.MOVS, isa.CMPS:
+		return []int{0, 1}
+	case isa.LODS:
+		return []int{0}
+	case isa.STOS, isa.SCAS:
+		return []int{1}
+	}
+	for i := range in.Args {
+		if a := &in.Args[i]; a.Kind == isa.KindMem && a.Access != 0 {
+			if in.Op == isa.PUSH || in.Op == isa.POP || in.Op == isa.CALL_IND {
+				return []int{0, 1}
+			}
+			return []int{0}
+		}
+	}
+	return nil
+}
+
+// carryOut is Carry for operands that are described, and what they are to the CPU.
+func (b *Bridge) carryOut(rip uint64, ops []policy.Operand, index []int, p *policy.Plan) (cpu.Plan, error) {
 	if p.Trap != "" {
-		return cpu.Plan{}, fmt.Errorf("a handler ends the run at %s: %s", b.symbols.Format(t.RIP), p.Trap)
+		return cpu.Plan{}, fmt.Errorf("a handler ends the run at %s: %s", b.symbols.Format(rip), p.Trap)
 	}
 	c := cpu.Plan{Discard: p.Writes == policy.Discard, Elide: p.Elide}
 	if p.Frozen != nil {
 		c.Frozen, c.Value = true, *p.Frozen
 	}
-	_, index := b.operands(t.RIP, t.Inst, b.bytes(t.RIP, t.Inst), t.Operands)
-	for i, r := range p.Routes {
-		if i < len(index) && r == policy.Local {
-			c.Local[index[i]] = true
-		}
-	}
-	if p.Writes == policy.Refuse {
-		for j := range t.Inst.Args {
-			if a := &t.Inst.Args[j]; a.Kind == isa.KindMem && a.Access&isa.Write != 0 {
-				return c, fmt.Errorf("a handler refuses the store into the snapshot at %s", b.symbols.Format(t.RIP))
+	stores := false
+	for i, o := range ops {
+		route := o.Route
+		if i < len(p.Routes) {
+			if route = p.Routes[i]; route == policy.Local {
+				c.Local[index[i]] = true
 			}
 		}
+		stores = stores || o.Write && route == policy.Snapshot
+	}
+	if p.Writes == policy.Refuse && stores && !p.Elide {
+		return c, fmt.Errorf("a handler refuses the store into the snapshot at %s", b.symbols.Format(rip))
 	}
 	return c, nil
 }
