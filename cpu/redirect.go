@@ -162,7 +162,7 @@ type Touch struct {
 	Operands [2]Reasons
 }
 
-// Plan is what to do with an instruction that touches the other machine. The zero Plan lets it.
+// Plan is what to do with an instruction in a context, whatever it touches there. The zero Plan lets it.
 type Plan struct {
 	// Local keeps an operand local against the rules.
 	Local [2]bool
@@ -170,7 +170,7 @@ type Plan struct {
 	Discard bool
 	// Elide skips the instruction.
 	Elide bool
-	// Frozen makes loads from the other machine yield Value, untainted. Redirection.Constant must be set.
+	// Frozen makes its loads yield Value, untainted. Redirection.Constant must be set.
 	Frozen bool
 	Value  uint64
 }
@@ -224,6 +224,7 @@ type route struct {
 	read, write bool   // of which accesses
 	operand     uint8  // as in Observation
 	fixed       bool
+	here        bool   // it stays where it is, unless a plan says otherwise
 	instead     uint64 // if not 0, the physical address of a page that takes the place of each of the operand's pages
 	to          uint64 // added to linear addresses for the other machine; if fixed, the physical address of lo
 }

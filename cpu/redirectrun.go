@@ -260,7 +260,8 @@ func (c *CPU) scopedMemory(s *activeScope, u *uop, rec *seen, run handler) bool 
 	if u.Op == isa.PUSH || u.Op == isa.POP || u.Op == isa.CALL_IND {
 		rec.operands[1] |= ByStack
 	}
-	if !why.Other() {
+	planned := rec.plan != nil && why != BySubtree
+	if !why.Other() && !planned {
 		if c.tracking && branches(u) && c.memTaint(la, int(u.OpSize)) != 0 {
 			return run(c, u) && c.checkBranch(u)
 		}
@@ -272,12 +273,18 @@ func (c *CPU) scopedMemory(s *activeScope, u *uop, rec *seen, run handler) bool 
 		}
 		return true
 	}
-	rt.read, rt.write = true, true
+	rt.read, rt.write, rt.here = true, true, !why.Other()
 	r.routes[0], r.nroutes = rt, 1
-	return c.routed(s, u, rec, run)
+	if !c.routed(s, u, rec, run) {
+		return false
+	}
+	if why == ByUser && a.Access&isa.Write != 0 {
+		c.clearTaint(la, uint64(a.Size))
+	}
+	return true
 }
 
-// routed executes an instruction of which an operand goes to the other machine, as r.routes says.
+// routed executes an instruction of which an operand goes to the other machine, or which has a plan, as r.routes says.
 func (c *CPU) routed(s *activeScope, u *uop, rec *seen, run handler) (ok bool) {
 	r := c.redir
 	if !c.tracking {
@@ -291,6 +298,7 @@ func (c *CPU) routed(s *activeScope, u *uop, rec *seen, run handler) (ok bool) {
 			return false
 		}
 	}
+	operand := r.routes[0].lo
 	if p := rec.plan; p != nil {
 		if p.Elide {
 			r.nroutes, r.elide = 0, true
@@ -299,14 +307,14 @@ func (c *CPU) routed(s *activeScope, u *uop, rec *seen, run handler) (ok bool) {
 			}
 			return true
 		}
-		if c.applyPlan(p, u); r.nroutes == 0 {
-			return run(c, u)
-		}
+		c.applyPlan(p, u)
 	}
-	r.stats.Routed++
 	ctx := c.ctx
-	c.ctx = ctx & (3 << 52) // generation 0, which no translation has
-	tainted := branches(u) && c.memTaint(r.routes[0].lo, int(u.OpSize)) != 0
+	if r.nroutes != 0 {
+		r.stats.Routed++
+		c.ctx = ctx & (3 << 52) // generation 0, which no translation has
+	}
+	tainted := branches(u) && c.memTaint(operand, int(u.OpSize)) != 0
 	ok = run(c, u)
 	if c.ctx == ctx&(3<<52) {
 		c.ctx = ctx
@@ -329,11 +337,14 @@ func (c *CPU) applyPlan(p *Plan, u *uop) {
 	}
 	for _, rt := range r.routes[:r.nroutes] {
 		if p.Local[rt.operand] {
-			continue
+			rt.here = true
 		}
 		if p.Frozen && rt.read {
 			add(c.freeze(u, &rt, p.Value))
 			rt.read = false
+		}
+		if rt.here {
+			continue
 		}
 		if p.Discard && rt.write {
 			drop := rt
@@ -407,7 +418,7 @@ func (c *CPU) scopedString(s *activeScope, u *uop, rec *seen, run handler) bool 
 		count = min(count, 1<<32/size)
 	}
 	r.nroutes = 0
-	other := false
+	other, planned := false, rec.plan != nil
 	span := func(reg, seg uint8, i int, write bool) (lo uint64, why Reasons) {
 		la := c.reg(reg, u.AddrSize)
 		if c.mode != isa.Mode64 || seg >= isa.FS {
@@ -423,9 +434,9 @@ func (c *CPU) scopedString(s *activeScope, u *uop, rec *seen, run handler) bool 
 		if r.Check != nil {
 			c.check(u, la, rt, why)
 		}
-		if why.Other() {
+		if why.Other() || planned && why != BySubtree {
 			other = true
-			rt.read, rt.write = !write, write
+			rt.read, rt.write, rt.here = !write, write, !why.Other()
 			r.routes[r.nroutes] = rt
 			r.nroutes++
 		}

@@ -90,19 +90,30 @@ func (f *frame) decide(t *site) error {
 		}
 	}
 	d, conflict := f.decision(&t.choices)
-	if conflict != nil {
-		switch snapshot := theirs(conflict); {
-		case t.byAddress:
-			return f.interpret(t, [2]bool{})
-		case snapshot != nil:
-			return f.interpret(t, [2]bool{*snapshot, *snapshot})
-		}
-		return f.byOwner()
-	}
-	if d == nil {
+	if d == nil && conflict == nil {
 		return f.unknown()
 	}
-	return f.interpret(t, snapshots(&t.inst, d.Routes))
+	other, err := f.routes(t, d, conflict)
+	if err != nil {
+		return err
+	}
+	return f.step(other, nil)
+}
+
+// routes says which operands of a site are the snapshot's where a decision, or several, were made.
+func (f *frame) routes(t *site, d *metadata.Decision, conflict []metadata.Context) (other [2]bool, err error) {
+	switch {
+	case d != nil:
+		other = snapshots(&t.inst, d.Routes)
+	case t.byAddress:
+	default:
+		snapshot := theirs(conflict)
+		if snapshot == nil {
+			return f.owner(t)
+		}
+		other = [2]bool{*snapshot, *snapshot}
+	}
+	return f.told(&t.inst, other), nil
 }
 
 // snapshots says which operands (see cpu.Observation) of an instruction are the snapshot's, by the routes of those that it has.
@@ -131,19 +142,10 @@ func (f *frame) plan(t *site) (done bool, err error) {
 		return true, nil
 	}
 	other := snapshots(&t.inst, conflict[0].Effective())
-	if p.Routes == nil && d == nil { // as decide does
-		snapshot := theirs(conflict)
-		switch {
-		case snapshot != nil:
-			other = [2]bool{*snapshot, *snapshot}
-		case t.byAddress:
-			other = [2]bool{}
-		case p.Trap == "":
-			return true, fmt.Errorf("at %s a handler's plan hangs on whose the operands are, which is not known; use --accel=soft", f.b.format(f.rip))
+	if p.Routes == nil && p.Trap == "" {
+		if other, err = f.routes(t, d, conflict); err != nil {
+			return true, err
 		}
-	}
-	if p.Routes == nil {
-		other = f.told(&t.inst, other)
 	}
 	carried, err := f.b.slow.Carry(f.rip, &t.inst, other, p)
 	if err != nil {
@@ -346,30 +348,35 @@ func (f *frame) unknown() error {
 // trainingError is why FALLBACK ended without an answer.
 type trainingError struct{ error }
 
-// byOwner executes an instruction of which SLOW-BRIDGE has learned nothing, because it took another path, or too much, in one
-// context: where the address tells its machine, or is a root, or both have the same there, that is enough, and else what it does in all other
-// scopes. Counters by processor are the trusted VM's.
+// byOwner executes an instruction of which SLOW-BRIDGE has learned nothing, because it took another path.
 func (f *frame) byOwner() error {
-	b := f.b
-	in, _, err := b.code(f.rip)
+	in, _, err := f.b.code(f.rip)
 	if err != nil {
 		return err
 	}
-	t := &site{address: f.rip, inst: in}
+	other, err := f.owner(&site{address: f.rip, inst: in})
+	if err != nil {
+		return err
+	}
+	return f.step(other, nil)
+}
+
+// owner says which operands are the snapshot's of an instruction of which SLOW-BRIDGE has learned nothing, or too much in one context:
+// where the address tells its machine, or is a root, or both have the same there, that is enough, and else what it does in all other
+// scopes. Counters by processor are the trusted VM's.
+func (f *frame) owner(t *site) (other [2]bool, err error) {
+	b := f.b
 	told := true
-	for _, la := range f.operands(&in) {
-		told = told && (b.tells(la) || f.inRoots(la) || la-f.gpr[isa.RSP]&^(b.redirect.StackSize-1) < b.redirect.StackSize || b.same(&in, la))
+	for _, la := range f.operands(&t.inst) {
+		told = told && (b.tells(la) || f.inRoots(la) || la-f.gpr[isa.RSP]&^(b.redirect.StackSize-1) < b.redirect.StackSize || b.same(&t.inst, la))
 	}
 	if told {
-		if err := b.byAddress(f.scope, t); err != nil {
-			return err
-		}
-		return f.interpret(t, [2]bool{})
+		return f.told(&t.inst, other), b.byAddress(f.scope, t)
 	}
 	if p := b.elsewhere(t); p == localView || p == otherView {
-		return f.interpret(t, [2]bool{p == otherView, p == otherView})
+		return f.told(&t.inst, [2]bool{p == otherView, p == otherView}), nil
 	}
-	return fmt.Errorf("SLOW-BRIDGE has run the same command and has not learned what the instruction at %s does in this context; "+
+	return other, fmt.Errorf("SLOW-BRIDGE has run the same command and has not learned what the instruction at %s does in this context; "+
 		"its result stands: use --accel=soft", b.format(f.rip))
 }
 

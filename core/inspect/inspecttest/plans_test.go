@@ -1,0 +1,107 @@
+//go:build boot
+
+package inspecttest
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/hybridbridge/emu/core/inspect"
+	"github.com/hybridbridge/emu/core/metadata"
+	"github.com/hybridbridge/emu/core/policy/host"
+	"github.com/hybridbridge/emu/core/slowbridge"
+)
+
+// planned is what a handler of testdata/planner changes in a command's answer.
+type planned struct {
+	name     string
+	category string
+	command  string
+	want     string // in what the command prints
+	finding  string // in the error that ends the run, if there is one
+}
+
+// plans: what a handler says happens in SLOW-BRIDGE and in FAST-BRIDGE, and is asked once.
+func plans(t *testing.T, o inspect.Options) {
+	for _, c := range []planned{
+		{"freezes", "R", "cat /proc/loadavg", "3.00 3.00 3.00 ", ""},
+		{"elides", "R", "cat /proc/loadavg", " 0.00 ", ""},
+		{"keeps", "Semi", "uname -n", "trusted\n", ""},
+		{"discards", "R", "ps -eo pid,args", "busybox httpd -p 8080 -h /", ""},
+		{"refuses", "R", "ps -eo pid,args", "", "a handler refuses the store into the snapshot at "},
+		{"traps", "R", "cat /proc/loadavg", "", "traps: no load average"},
+	} {
+		t.Run(c.name+" "+c.category, func(t *testing.T) {
+			policies, err := host.Open(planner(t, c), hclog.NewNullLogger())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer policies.Close()
+			o := o
+			o.Policies = policies
+			o.MetaData = &metadata.Store{Path: filepath.Join(t.TempDir(), "metadata.db")}
+			c.try(t, o)
+		})
+	}
+}
+
+// try runs a command cold and warm in SLOW-BRIDGE, and warm in FAST-BRIDGE.
+func (c planned) try(t *testing.T, o inspect.Options) {
+	answer := ""
+	for i, mode := range []struct {
+		what  string
+		fast  inspect.FastMode
+		exits bool
+	}{{"cold", inspect.FastOff, false}, {"warm", inspect.FastOff, false}, {"in FAST-BRIDGE", inspect.FastEmulated, false}, {"with exits", inspect.FastEmulated, true}} {
+		o.Fast, o.ExitSwitching = mode.fast, mode.exits
+		x, res, err := run(o, c.command)
+		if c.finding != "" {
+			if !errors.Is(err, slowbridge.ErrFinding) || !strings.Contains(err.Error(), c.finding) {
+				t.Errorf("%s: %v", mode.what, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", mode.what, err)
+		}
+		if i == 0 {
+			answer = x.stdout.String()
+		}
+		if x.stdout.String() != answer || !strings.Contains(answer, c.want) {
+			t.Errorf("%s it prints\n%s, cold\n%s, and %q was to be there; stderr: %s", mode.what, &x.stdout, answer, c.want, &x.stderr)
+		}
+		if asked := res.Stats.Asked; (asked == 0) != (i > 0) {
+			t.Errorf("%s it asked about %d instructions", mode.what, asked)
+		}
+		if s := res.Stats.Fast; s != nil && s.Trainings != 0 {
+			t.Errorf("%s: %+v", mode.what, s)
+		}
+	}
+}
+
+// planner makes a directory of policies in which a program of testdata/planner is the handler of a category.
+func planner(t *testing.T, c planned) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(*plugins)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, c.name), "./testdata/planner")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", cmd, err, out)
+	}
+	m, err := host.Scan(dir, map[string]string{c.category: c.name})
+	if err == nil {
+		err = m.Write(dir)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}

@@ -1,0 +1,43 @@
+// Command planner is a handler that does what its name says. Its category is the manifest's.
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/hybridbridge/emu/core/policy"
+	"github.com/hybridbridge/emu/plugins/sdk"
+)
+
+func main() {
+	name := filepath.Base(os.Args[0])
+	sdk.ServeHandler(func(s policy.Site) policy.Plan { return plan(name, s) })
+}
+
+// counts are instructions that change counters, such as those of references: nothing waits for what they store.
+var counts = regexp.MustCompile(`^(lock |ds )?(inc|dec|xadd|add|sub) \w+ ptr `)
+
+func plan(name string, s policy.Site) (p policy.Plan) {
+	stores := false
+	for _, o := range s.Operands {
+		stores = stores || o.Write && o.Route == policy.Snapshot
+	}
+	switch {
+	case name == "freezes" && s.Symbol == "get_avenrun": // the load averages are fixed-point numbers with 11 bits behind the point
+		three := uint64(3 << 11)
+		p.Frozen = &three
+	case name == "elides" && s.Symbol == "get_avenrun" && strings.HasPrefix(s.Disassembly, "add "): // the last one
+		p.Elide = true
+	case name == "keeps" && s.Symbol == "__do_sys_newuname":
+		p.Routes = make([]policy.Route, len(s.Operands)) // local
+	case name == "discards" && stores && counts.MatchString(s.Disassembly):
+		p.Writes = policy.Discard
+	case name == "refuses" && stores:
+		p.Writes = policy.Refuse
+	case name == "traps" && s.Symbol == "get_avenrun":
+		p.Trap = "no load average"
+	}
+	return p
+}
