@@ -31,8 +31,10 @@ type Redirection struct {
 	// Unmapped is told of an access that Translate could not place; its error ends the run. With nil, the access is a page
 	// fault.
 	Unmapped func(site, la uint64) error
-	// Plan, if not nil, is asked once for each site and context that is about to touch the other machine.
+	// Plan, if not nil, is asked once for each site and context, before it executes the first time in one of the ways that Asks says; nil
+	// stands for TouchOther. It is not asked in a subtree that stays local.
 	Plan func(Touch) (Plan, error)
+	Asks func(scope int, rip uint64) Touches
 	// Check, if not nil, is told of the route of each memory operand above user space, where the route is not to a substitute's
 	// bytes: la is the first byte's address in the machine that the route leads to. Implicit operands on the stack have none.
 	Check func(site, la uint64, why Reasons)
@@ -152,20 +154,30 @@ type Frame struct {
 	Depth uint32
 }
 
-// Touch is an instruction that is about to touch the other machine.
+// Touches is a set of ways to touch memory, a bit each.
+type Touches uint8
+
+// Touches of an instruction: an operand is the other machine's; all are local; it has none.
+const (
+	TouchOther Touches = 1 << iota
+	TouchLocal
+	TouchNone
+)
+
+// Touch is an instruction that is about to execute.
 type Touch struct {
 	Scope   int
 	RIP     uint64
 	Inst    *isa.Inst
 	Context []Frame // innermost first
-	// Operands has the reasons seen so far for each operand, this time included.
+	// Operands has the reasons seen so far for each operand, this time included; none for an instruction without.
 	Operands [2]Reasons
 }
 
 // Plan is what to do with an instruction in a context, whatever it touches there. The zero Plan lets it.
 type Plan struct {
-	// Local keeps an operand local against the rules.
-	Local [2]bool
+	// Local keeps an operand local against the rules, and Other sends one to the other machine, but not one in user space or on the stack.
+	Local, Other [2]bool
 	// Discard drops what the instruction stores into the other machine. Redirection.Scratch must be set.
 	Discard bool
 	// Elide skips the instruction.
@@ -267,11 +279,13 @@ type record struct {
 	block *block
 	rip   uint64
 	ops   []seen
+	// separate says that a branch is not executed together with what is fused with it, since it is asked about by itself.
+	separate bool
 }
 
 type seen struct {
 	executed bool
-	planned  bool
+	asks     Touches // how it is yet to be asked about
 	marks    Marks
 	operands [2]Reasons
 	plan     *Plan
@@ -501,7 +515,7 @@ func (c *CPU) enterHook(b *block) (skipped bool, err error) {
 		if points {
 			mark = MarkTaken
 		}
-		s.record(b, c.rip).ops[0].marks |= mark
+		c.record(s, b, c.rip).ops[0].marks |= mark
 	}
 	if s == nil {
 		if h.Kind != HookElide || !points {

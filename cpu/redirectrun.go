@@ -83,19 +83,23 @@ func (c *CPU) runScoped(b *block, limit uint64) (exit vcpu.Exit, done bool) {
 	if b.tracked == nil {
 		c.buildTracked(b)
 	}
-	r.rec = s.record(b, base)
+	r.rec = c.record(s, b, base)
+	fused := whole && !r.rec.separate
+	if whole && !fused {
+		steps = n
+	}
 	for i := range steps {
 		u := &b.ops[i]
 		run := u.exec
 		switch {
-		case c.tracking && whole:
+		case c.tracking && fused:
 			run = b.tracked[i]
 		case c.tracking:
 			run = trackSingle
-		case !whole && u.fused:
+		case !fused && u.fused:
 			run = c.table[u.Op]
 		}
-		r.joined = whole && u.fused
+		r.joined = fused && u.fused
 		if !c.scopedStep(s, u, b.kinds[i], run) {
 			c.icount += uint64(u.index)
 			r.stats.Instructions += uint64(u.index)
@@ -141,7 +145,7 @@ func (c *CPU) scopedSingle(u *uop) bool {
 }
 
 // record finds what was seen of a block in the present context.
-func (s *activeScope) record(b *block, rip uint64) *record {
+func (c *CPU) record(s *activeScope, b *block, rip uint64) *record {
 	if b.record != nil && b.recordNode == s.node {
 		return b.record
 	}
@@ -149,10 +153,16 @@ func (s *activeScope) record(b *block, rip uint64) *record {
 	rec := n.records[b]
 	if rec == nil {
 		rec = &record{block: b, rip: rip, ops: make([]seen, len(b.ops))}
-		if s.given != nil {
-			for i := range rec.ops {
-				rec.ops[i].planned, rec.ops[i].plan = true, s.given
+		for i := range rec.ops {
+			rec.ops[i].plan = s.given
+			switch r := c.redir; {
+			case r.Plan == nil || s.blind != 0:
+			case r.Asks == nil:
+				rec.ops[i].asks = TouchOther
+			default:
+				rec.ops[i].asks = r.Asks(s.ID, rip+uint64(b.ops[i].end)-uint64(b.ops[i].Len))
 			}
+			rec.separate = rec.separate || rec.ops[i].asks&TouchNone != 0
 		}
 		if n.records == nil {
 			n.records = map[*block]*record{}
@@ -198,6 +208,11 @@ func (c *CPU) scopedStep(s *activeScope, u *uop, kind opKind, run handler) bool 
 	rec := &c.redir.rec.ops[u.index]
 	rec.executed = true
 	c.redir.elide = false
+	if kind != opMemory && kind != opString && (rec.asks&TouchNone != 0 || rec.plan != nil) {
+		if elided, ok := c.planned(s, u, rec); elided || !ok {
+			return ok
+		}
+	}
 	switch kind {
 	case opMemory:
 		return c.scopedMemory(s, u, rec, run)
@@ -244,6 +259,9 @@ func (c *CPU) scopedMemory(s *activeScope, u *uop, rec *seen, run handler) bool 
 		}
 	}
 	if a == nil || a.Access == 0 {
+		if elided, ok := c.planned(s, u, rec); elided || !ok {
+			return ok
+		}
 		return run(c, u)
 	}
 	la, ok := c.operandAddress(u, a.Size)
@@ -260,8 +278,10 @@ func (c *CPU) scopedMemory(s *activeScope, u *uop, rec *seen, run handler) bool 
 	if u.Op == isa.PUSH || u.Op == isa.POP || u.Op == isa.CALL_IND {
 		rec.operands[1] |= ByStack
 	}
-	planned := rec.plan != nil && why != BySubtree
-	if !why.Other() && !planned {
+	if !c.askPlan(s, u, rec, why.Other()) {
+		return false
+	}
+	if !why.Other() && (rec.plan == nil || s.blind != 0) {
 		if c.tracking && branches(u) && c.memTaint(la, int(u.OpSize)) != 0 {
 			return run(c, u) && c.checkBranch(u)
 		}
@@ -291,12 +311,6 @@ func (c *CPU) routed(s *activeScope, u *uop, rec *seen, run handler) (ok bool) {
 		// What it loads is tainted.
 		c.startTracking()
 		run = trackSingle
-	}
-	if !rec.planned && r.Plan != nil {
-		if !c.askPlan(s, u, rec) {
-			r.nroutes = 0
-			return false
-		}
 	}
 	operand := r.routes[0].lo
 	if p := rec.plan; p != nil {
@@ -336,8 +350,13 @@ func (c *CPU) applyPlan(p *Plan, u *uop) {
 		n++
 	}
 	for _, rt := range r.routes[:r.nroutes] {
-		if p.Local[rt.operand] {
+		switch {
+		case p.Local[rt.operand]:
 			rt.here = true
+		case p.Other[rt.operand] && rt.here && rt.lo >= r.User && !r.cur.onStack(rt.lo):
+			if rt.here = false; rt.operand == 0 && c.perCPU(u.Seg) {
+				rt.to = r.PerCPU - c.seg[u.Seg].Base
+			}
 		}
 		if p.Frozen && rt.read {
 			add(c.freeze(u, &rt, p.Value))
@@ -382,21 +401,39 @@ func (c *CPU) freeze(u *uop, rt *route, v uint64) route {
 	return route{lo: rt.lo, hi: rt.hi, read: true, operand: rt.operand, instead: at}
 }
 
-// askPlan asks once what to do with u here.
-func (c *CPU) askPlan(s *activeScope, u *uop, rec *seen) bool {
+// askPlan asks once what to do with u here, if it is to be asked about now that it touches what it does.
+func (c *CPU) askPlan(s *activeScope, u *uop, rec *seen, other bool) bool {
+	touches := TouchLocal
+	if other {
+		touches = TouchOther
+	}
+	return rec.asks&touches == 0 || c.ask(s, u, rec)
+}
+
+func (c *CPU) ask(s *activeScope, u *uop, rec *seen) bool {
 	r := c.redir
 	r.stats.Plans++
 	p, err := r.Plan(Touch{
 		Scope: s.ID, RIP: c.start(u), Inst: &u.Inst, Context: s.node.path(), Operands: rec.operands,
 	})
 	if err != nil {
+		r.nroutes = 0
 		return c.finding(err)
 	}
-	rec.planned = true
+	rec.asks = 0
 	if p != (Plan{}) {
 		rec.plan = &p
 	}
 	return true
+}
+
+// planned asks about an instruction that touches no memory, and skips it if its plan says so.
+func (c *CPU) planned(s *activeScope, u *uop, rec *seen) (elided, ok bool) {
+	if rec.asks&TouchNone != 0 && !c.ask(s, u, rec) {
+		return false, false
+	}
+	c.redir.elide = rec.plan != nil && rec.plan.Elide && s.blind == 0
+	return c.redir.elide, true
 }
 
 // finding ends the run.
@@ -418,7 +455,7 @@ func (c *CPU) scopedString(s *activeScope, u *uop, rec *seen, run handler) bool 
 		count = min(count, 1<<32/size)
 	}
 	r.nroutes = 0
-	other, planned := false, rec.plan != nil
+	other := false
 	span := func(reg, seg uint8, i int, write bool) (lo uint64, why Reasons) {
 		la := c.reg(reg, u.AddrSize)
 		if c.mode != isa.Mode64 || seg >= isa.FS {
@@ -434,12 +471,10 @@ func (c *CPU) scopedString(s *activeScope, u *uop, rec *seen, run handler) bool 
 		if r.Check != nil {
 			c.check(u, la, rt, why)
 		}
-		if why.Other() || planned && why != BySubtree {
-			other = true
-			rt.read, rt.write, rt.here = !write, write, !why.Other()
-			r.routes[r.nroutes] = rt
-			r.nroutes++
-		}
+		other = other || why.Other()
+		rt.read, rt.write, rt.here = !write, write, !why.Other()
+		r.routes[r.nroutes] = rt
+		r.nroutes++
 		return lo, why
 	}
 	var dst uint64
@@ -450,8 +485,21 @@ func (c *CPU) scopedString(s *activeScope, u *uop, rec *seen, run handler) bool 
 	if u.Op != isa.LODS {
 		dst, to = span(isa.RDI, isa.ES, 1, u.Op == isa.MOVS || u.Op == isa.STOS)
 	}
+	if !c.askPlan(s, u, rec, other) {
+		return false
+	}
+	if rec.plan == nil || s.blind != 0 {
+		n := 0
+		for _, rt := range r.routes[:r.nroutes] {
+			if !rt.here {
+				r.routes[n] = rt
+				n++
+			}
+		}
+		r.nroutes = n
+	}
 	var ok bool
-	if other {
+	if r.nroutes != 0 {
 		ok = c.routed(s, u, rec, run)
 	} else {
 		ok = run(c, u)

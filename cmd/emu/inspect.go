@@ -272,7 +272,7 @@ func printInspectStats(w io.Writer, form string, s *inspectStats) {
 		return
 	}
 	fmt.Fprintf(w, "redirected    %d accesses, %d pages of the snapshot\n", s.Redirection.Routed, s.PagesRead)
-	fmt.Fprintf(w, "policy        handlers asked about %d of %d instructions, %d calls elided, %d locks set free, %d branches checked\n",
+	fmt.Fprintf(w, "policy        handlers asked about %d instructions, %d looked at, %d calls elided, %d locks set free, %d branches checked\n",
 		s.Asked, s.Redirection.Plans, s.Redirection.Elided, s.Redirection.Locks, s.Redirection.Branches)
 	for _, p := range s.Plugins {
 		if p.Start > 0 {

@@ -42,6 +42,8 @@ const (
 type Policies interface {
 	// Policy returns the policy for a kernel.
 	Policy(ctx context.Context, k policy.Kernel) (policy.Policy, error)
+	// Interests says about which sites the handlers want to be asked.
+	Interests(ctx context.Context) (policy.Interests, error)
 	// Plans answers for sites, one plan each.
 	Plans(ctx context.Context, sites []policy.Site) ([]policy.Plan, error)
 	// Digest identifies the set of policies, in hexadecimal.
@@ -205,10 +207,12 @@ type run struct {
 	table  *symbols.Table
 	types  *slowbridge.Types
 	policy policy.Policy
-	snap   snapshots.Snapshot
-	bridge *slowbridge.Bridge
-	above  uint64 // the physical address where the trusted VM's memory begins
-	fast   *fastbridge.Bridge
+	// interests are what the handlers want to be asked about.
+	interests policy.Interests
+	snap      snapshots.Snapshot
+	bridge    *slowbridge.Bridge
+	above     uint64 // the physical address where the trusted VM's memory begins
+	fast      *fastbridge.Bridge
 	// trained says that SLOW-BRIDGE has run the command.
 	trained bool
 	load    func() (*metadata.Set, error) // what is known, once
@@ -343,23 +347,32 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	return res, err
 }
 
-// askPolicy finds out the policy for the kernel. The same programs say the same about it, so that they are started once an image.
+// askPolicy finds out the policy for the kernel, and what the handlers want to be asked about. The same programs say the same about it, so
+// that they are started once an image.
 func (r *run) askPolicy(ctx context.Context) error {
-	const name, version = "policy", 1
+	const name, version = "policy", 2
 	type answer struct {
-		Digest string
-		Policy policy.Policy
+		Digest    string
+		Policy    policy.Policy
+		Interests policy.Interests
 	}
 	var kept answer
 	if b := r.image.Cached(name, version); b != nil && json.Unmarshal(b, &kept) == nil && kept.Digest == r.Policies.Digest() {
-		r.policy = kept.Policy
+		r.policy, r.interests = kept.Policy, kept.Interests
 		return nil
 	}
+	handlers := make(chan error, 1)
+	go func() {
+		var err error
+		r.interests, err = r.Policies.Interests(ctx)
+		handlers <- err
+	}()
 	var err error
-	if r.policy, err = r.Policies.Policy(ctx, policy.Kernel{Banner: r.kernel.Banner, Release: r.kernel.Release, Bits: r.image.Bits}); err != nil {
+	r.policy, err = r.Policies.Policy(ctx, policy.Kernel{Banner: r.kernel.Banner, Release: r.kernel.Release, Bits: r.image.Bits})
+	if err = cmp.Or(err, <-handlers); err != nil {
 		return err
 	}
-	if b, err := json.Marshal(answer{r.Policies.Digest(), r.policy}); err == nil {
+	if b, err := json.Marshal(answer{r.Policies.Digest(), r.policy, r.interests}); err == nil {
 		r.image.Keep(name, version, b)
 	}
 	return nil
@@ -476,7 +489,8 @@ func (r *run) metaData() (*metadata.Set, error) {
 func (r *run) bridgeConfig(ctx context.Context) slowbridge.Config {
 	cfg := slowbridge.Config{
 		Memory: r.memory, Kernel: r.kernel, Symbols: r.table, Types: r.types, Policy: r.policy, Known: r.known,
-		Plans: func(s []policy.Site) ([]policy.Plan, error) { return r.Policies.Plans(ctx, s) },
+		Interests: r.interests,
+		Plans:     func(s []policy.Site) ([]policy.Plan, error) { return r.Policies.Plans(ctx, s) },
 	}
 	if r.CheckLayout {
 		cfg.Above = max(r.above, 1)

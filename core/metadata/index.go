@@ -119,6 +119,23 @@ func (e *Entry) Category() policy.Category {
 	return e.Site.Category
 }
 
+// Observed is the category of what was seen of the site, whatever plans make of it; Unknown for a nil Entry.
+func (e *Entry) Observed() (c policy.Category) {
+	if e == nil {
+		return policy.Unknown
+	}
+	routed := false
+	for i := range e.Site.Contexts {
+		o := &e.Site.Contexts[i]
+		routed = routed || len(o.Plan.Routes) > 0
+		c = JoinCategories(c, (&Decision{Routes: o.Routes}).Category())
+	}
+	if !routed {
+		return e.Site.Category
+	}
+	return c
+}
+
 // Exact returns the decision in a context that was seen with exactly this path; nil if there is none or several.
 func (e *Entry) Exact(path []Frame) *Decision {
 	if e == nil {

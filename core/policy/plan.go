@@ -54,9 +54,10 @@ const (
 	ByRoot                  // rule 4: in a root of the scope
 	BySubtree               // a function subtree that stays local
 	ByHandler               // a handler's plan
+	ByAddress               // the address tells whose it is, to the handler of U
 )
 
-var reasonNames = [...]string{"default", "user", "stack", "taint", "root", "subtree", "handler"}
+var reasonNames = [...]string{"default", "user", "stack", "taint", "root", "subtree", "handler", "address"}
 
 // String returns the reason in a word.
 func (r Reason) String() string {
@@ -73,12 +74,14 @@ type Operand struct {
 	Text        string
 	Size        int // bytes; 0 if it varies
 	Read, Write bool
-	// What was seen at the first execution in this scope and context.
+	// What was seen at the first execution in this scope and context. For U it is what is known: whose the address is if it tells, and else
+	// the trusted VM's by default.
 	Route  Route
 	Reason Reason
 }
 
-// Site is one instruction in one scope and execution context.
+// Site is one instruction in one scope and execution context: all contexts, for one without memory operand (N), and one that emu cannot
+// tell, for one of which nothing is known (U).
 type Site struct {
 	Scope string
 	// Address is where the instruction is in this run; Symbol and Offset say where in any run, with Module "" for the
@@ -92,7 +95,7 @@ type Site struct {
 	Disassembly string
 	Operands    []Operand
 	Category    Category
-	// Context are the return addresses from the system call's entry to here, innermost first, as symbol+offset.
+	// Context are the return addresses from the system call's entry to here, innermost first, as symbol+offset; none for N and U.
 	Context []string
 }
 
@@ -108,12 +111,14 @@ const (
 
 // Plan is what happens at a site. The zero Plan leaves every operand where the rules of DESIGN section 5 put it.
 type Plan struct {
-	// Routes overrides the route of the operands, in the order of Site.Operands; nil leaves them.
+	// Routes overrides the route of the operands, in the order of Site.Operands; nil leaves them. User space and the kernel stack in use
+	// are always the trusted VM's.
 	Routes []Route
+	// Writes is about stores into the snapshot, after Routes.
 	Writes WriteRule
 	// Elide skips the instruction.
 	Elide bool
-	// Frozen, if not nil, is what the instruction's load yields instead of memory, untainted.
+	// Frozen, if not nil, is what the instruction's loads yield instead of memory, untainted.
 	Frozen *uint64
 	// Trap ends the run with a finding that names the site and says Trap.
 	Trap string

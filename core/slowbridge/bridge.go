@@ -34,8 +34,9 @@ type Config struct {
 	Policy  policy.Policy
 	// Known is what was learned before about this kernel under this policy. It may be nil.
 	Known *metadata.Set
-	// Plans, if not nil, is asked about instructions that touch the snapshot and that Known does not know.
-	Plans func([]policy.Site) ([]policy.Plan, error)
+	// Plans, if not nil, is asked about instructions that Interests have and Known does not know.
+	Plans     func([]policy.Site) ([]policy.Plan, error)
+	Interests policy.Interests
 	// Trace, if not nil, is called at each system call.
 	Trace func(syscall, scope string)
 	// Above, if not 0, has a Referee judge routes: the physical address from which memory is the trusted VM's.
@@ -81,7 +82,6 @@ type Bridge struct {
 	symbols *symbols.Table
 	types   *Types
 	policy  policy.Policy
-	plans   func([]policy.Site) ([]policy.Plan, error)
 	trace   func(syscall, scope string)
 	referee *referee // nil if nobody asked for it
 
@@ -102,9 +102,7 @@ type Bridge struct {
 	// What is known, and what this run adds.
 	known       *metadata.Index
 	scopeIDs    []metadata.ScopeID
-	planned     map[string]policy.Plan
-	categories  map[siteKey]policy.Category // of what the handlers were asked about
-	asked       int
+	questions   questions
 	failed      error // of the handlers
 	moduleBases map[string]uint64
 	locations   map[uint64]metadata.Location // of return addresses
@@ -135,8 +133,8 @@ func Resolve(cfg Config) (*Bridge, error) {
 	b := &Bridge{
 		machine: cfg.Machine, guest: cfg.Guest, above: cfg.Above, mem: cfg.Memory, kernel: cfg.Kernel, symbols: cfg.Symbols, types: cfg.Types,
 		policy: cfg.Policy,
-		plans:  cfg.Plans, trace: cfg.Trace, scopes: map[scopeKey]cpu.Scope{}, entries: map[uint64]bool{}, deaths: map[uint64]string{},
-		planned: map[string]policy.Plan{}, categories: map[siteKey]policy.Category{}, moduleBases: map[string]uint64{}, locations: map[uint64]metadata.Location{}, texts: map[uint64]disassembled{},
+		trace:  cfg.Trace, scopes: map[scopeKey]cpu.Scope{}, entries: map[uint64]bool{}, deaths: map[uint64]string{},
+		questions: newQuestions(cfg.Plans, cfg.Interests), moduleBases: map[string]uint64{}, locations: map[uint64]metadata.Location{}, texts: map[uint64]disassembled{},
 	}
 	known := cfg.Known
 	if known == nil {
@@ -176,7 +174,9 @@ func (b *Bridge) attach() error {
 	if err != nil {
 		return err
 	}
-	r.Plan = b.plan
+	if b.questions.interests.Any(policy.Redirectable, policy.NonRedirectable, policy.SemiRedirectable, policy.BiRedirectable, policy.Neutral) {
+		r.Plan, r.Asks = b.plan, b.Asks
+	}
 	if b.above != 0 {
 		o, err := b.Owners(b.above)
 		if err != nil {
@@ -316,7 +316,7 @@ func (b *Bridge) unmapped(site, la uint64) error {
 }
 
 // Asked returns how many instructions the handlers were asked about.
-func (b *Bridge) Asked() int { return b.asked }
+func (b *Bridge) Asked() int { return b.questions.asked }
 
 // Outcome deals with the ends of machine.Run that are the bridge's. handled says that the machine is to run on.
 func (b *Bridge) Outcome(o machine.Outcome) (handled bool, err error) {

@@ -2,7 +2,6 @@ package slowbridge
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -228,7 +227,16 @@ func (b *Bridge) addSymbol(set *metadata.Set, addr uint64, loc metadata.Location
 
 // observe adds what was seen in one context, whose path is that of o, to a site.
 func (b *Bridge) observe(site *metadata.Site, o *cpu.Observation, path []metadata.Frame) {
-	if o.Operands[0]|o.Operands[1] == 0 && o.Marks == 0 {
+	none := o.Operands == [2]cpu.Reasons{}
+	var plan policy.Plan
+	if none && len(b.questions.neutral) > 0 {
+		plan = b.questions.neutral[neutralKey{siteKey{o.Scope, o.RIP}, string(site.Bytes)}]
+		if !plan.Default() && !slices.ContainsFunc(site.Contexts, func(c metadata.Context) bool { return c.Path == nil }) {
+			// One of its contexts says what holds in all.
+			site.Contexts = append(site.Contexts, metadata.Context{Decision: metadata.Decision{Plan: plan}})
+		}
+	}
+	if none && o.Marks == 0 {
 		return
 	}
 	site.Category = policy.Unknown // the contexts say
@@ -248,9 +256,8 @@ func (b *Bridge) observe(site *metadata.Site, o *cpu.Observation, path []metadat
 	for i := range merged {
 		site.Operands[i].Seen |= merged[i].Seen
 	}
-	var plan policy.Plan
-	if len(b.planned) > 0 {
-		plan = b.planned[planKey(o.Scope, o.RIP, o.Context)]
+	if !none && len(b.questions.planned) > 0 {
+		plan = b.questions.planned[planKey(o.Scope, o.RIP, o.Context)]
 	}
 	// An operand can have had both routes in one context: then there are two decisions, which Meta-Data calls a conflict.
 	choices := [][]policy.Route{nil}
@@ -273,135 +280,4 @@ func (b *Bridge) observe(site *metadata.Site, o *cpu.Observation, path []metadat
 	for _, routes := range choices {
 		site.Contexts = append(site.Contexts, metadata.Context{Path: path, Decision: metadata.Decision{Routes: routes, Plan: plan}, Marks: metadata.Marks(o.Marks)})
 	}
-}
-
-// planKey names a site in a context.
-func planKey(scope int, rip uint64, context []cpu.Frame) string {
-	k := binary.LittleEndian.AppendUint64(make([]byte, 0, 16+8*len(context)), uint64(scope))
-	k = binary.LittleEndian.AppendUint64(k, rip)
-	for _, f := range context {
-		k = binary.LittleEndian.AppendUint64(k, f.Return)
-	}
-	return string(k)
-}
-
-// plan answers the CPU: from Meta-Data, or else by asking the handlers.
-func (b *Bridge) plan(t cpu.Touch) (cpu.Plan, error) {
-	code := b.bytes(t.RIP, t.Inst)
-	id := b.scopeIDs[t.Scope]
-	known := b.known.Scope(id).Site(b.location(t.RIP), code)
-	if p, ok := known.Plan(b.frames(t.Context)); ok {
-		return b.apply(&t, p)
-	}
-	if b.plans == nil {
-		return cpu.Plan{}, nil
-	}
-	ops, _ := b.operands(t.RIP, t.Inst, code, t.Operands)
-	site := policy.Site{Scope: id.Name, Address: t.RIP, Bytes: code, Operands: ops, Category: b.category(&t, known, ops)}
-	if s, off, ok := b.symbols.Lookup(t.RIP); ok {
-		site.Symbol, site.Offset, site.Module = s.Name, off, s.Module
-	}
-	site.Disassembly, _ = disasm.Instruction(code, t.RIP, disasm.Options{Bits: b.bits(), Syntax: disasm.Intel, Symbols: b.symbols})
-	for _, f := range t.Context {
-		site.Context = append(site.Context, b.symbols.Format(f.Return))
-	}
-	plans, err := b.plans([]policy.Site{site})
-	if err != nil {
-		b.failed = err // the policy's fault, not the snapshot's
-		return cpu.Plan{}, err
-	}
-	b.asked++
-	return b.apply(&t, plans[0])
-}
-
-// siteKey names an instruction in a scope.
-type siteKey struct {
-	scope int
-	rip   uint64
-}
-
-// category is what an instruction is found to be with what it touches now, and with what it touched in other contexts, in
-// this run as far as the snapshot was involved, and in all that Meta-Data knows.
-func (b *Bridge) category(t *cpu.Touch, known *metadata.Entry, ops []policy.Operand) policy.Category {
-	now := metadata.Decision{}
-	for _, o := range ops {
-		now.Routes = append(now.Routes, o.Route)
-	}
-	key := siteKey{t.Scope, t.RIP}
-	c := metadata.JoinCategories(now.Category(), known.Category())
-	if before, ok := b.categories[key]; ok {
-		c = metadata.JoinCategories(c, before)
-	}
-	b.categories[key] = c
-	return c
-}
-
-// apply makes the CPU's plan of a handler's.
-func (b *Bridge) apply(t *cpu.Touch, p policy.Plan) (cpu.Plan, error) {
-	if p.Default() {
-		return cpu.Plan{}, nil
-	}
-	b.planned[planKey(t.Scope, t.RIP, t.Context)] = p
-	ops, index := b.operands(t.RIP, t.Inst, b.bytes(t.RIP, t.Inst), t.Operands)
-	return b.carryOut(t.RIP, ops, index, &p)
-}
-
-// Carry makes the CPU's plan of a handler's, for an instruction with its operands (see cpu.Observation) where other says. An error is the
-// plan's end of the run.
-func (b *Bridge) Carry(rip uint64, in *isa.Inst, other [2]bool, p *policy.Plan) (cpu.Plan, error) {
-	var seen [2]cpu.Reasons
-	for _, i := range Touched(in) {
-		seen[i] = cpu.ByDefault
-		if other[i] {
-			seen[i] = cpu.ByTaint
-		}
-	}
-	ops, index := b.operands(rip, in, b.bytes(rip, in), seen)
-	return b.carryOut(rip, ops, index, p)
-}
-
-// Touched returns which operands (see cpu.Observation) an instruction has, in order.
-func Touched(in *isa.Inst) []int {
-	switch in.Op {
-	case isa.MOVS, isa.CMPS:
-		return []int{0, 1}
-	case isa.LODS:
-		return []int{0}
-	case isa.STOS, isa.SCAS:
-		return []int{1}
-	}
-	for i := range in.Args {
-		if a := &in.Args[i]; a.Kind == isa.KindMem && a.Access != 0 {
-			if in.Op == isa.PUSH || in.Op == isa.POP || in.Op == isa.CALL_IND {
-				return []int{0, 1}
-			}
-			return []int{0}
-		}
-	}
-	return nil
-}
-
-// carryOut is Carry for operands that are described, and what they are to the CPU.
-func (b *Bridge) carryOut(rip uint64, ops []policy.Operand, index []int, p *policy.Plan) (cpu.Plan, error) {
-	if p.Trap != "" {
-		return cpu.Plan{}, fmt.Errorf("a handler ends the run at %s: %s", b.symbols.Format(rip), p.Trap)
-	}
-	c := cpu.Plan{Discard: p.Writes == policy.Discard, Elide: p.Elide}
-	if p.Frozen != nil {
-		c.Frozen, c.Value = true, *p.Frozen
-	}
-	stores := false
-	for i, o := range ops {
-		route := o.Route
-		if i < len(p.Routes) {
-			if route = p.Routes[i]; route == policy.Local {
-				c.Local[index[i]] = true
-			}
-		}
-		stores = stores || o.Write && route == policy.Snapshot
-	}
-	if p.Writes == policy.Refuse && stores && !p.Elide {
-		return c, fmt.Errorf("a handler refuses the store into the snapshot at %s", b.symbols.Format(rip))
-	}
-	return c, nil
 }

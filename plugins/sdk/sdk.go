@@ -18,9 +18,12 @@ import (
 const orphanCheck = 2 * time.Second
 
 // ServeHandler is the whole main function of a handler. It calls f once for each site and context, from several
-// goroutines; the zero Plan leaves a site as it is. A panic ends the program, and emu's run with the panic's message. It
+// goroutines; the zero Plan leaves a site as it is. With interests, it is only called about sites that one of them has; a nil f leaves all
+// as they are, and nobody is asked, which costs a run nothing. A panic ends the program, and emu's run with the panic's message. It
 // returns when emu ends the program; started by anybody else, it says so and exits.
-func ServeHandler(f func(policy.Site) policy.Plan) { serve(nil, handler(f)) }
+func ServeHandler(f func(policy.Site) policy.Plan, about ...policy.Interest) {
+	serve(nil, newHandler(f, about))
+}
 
 // ServePolicy is the whole main function of a kernel policy. It calls f once for each run, with the kernel of the snapshot.
 // A panic ends the program, and emu's run with the panic's message. It returns when emu ends the program; started by anybody
@@ -44,16 +47,32 @@ type kernel func(policy.Kernel) policy.Policy
 // Describe calls the function.
 func (f kernel) Describe(_ context.Context, k policy.Kernel) (policy.Policy, error) { return f(k), nil }
 
-type handler func(policy.Site) policy.Plan
+type handler struct {
+	plan  func(policy.Site) policy.Plan
+	about []policy.Interest
+}
+
+func newHandler(f func(policy.Site) policy.Plan, about []policy.Interest) *handler {
+	switch {
+	case f == nil:
+		return &handler{func(policy.Site) policy.Plan { return policy.Plan{} }, nil}
+	case about == nil:
+		about = []policy.Interest{{}}
+	}
+	return &handler{f, about}
+}
+
+// Interests are what the handler was made with.
+func (h *handler) Interests(context.Context) ([]policy.Interest, error) { return h.about, nil }
 
 // Plan calls the function for each site, until nobody waits for the answer any more.
-func (f handler) Plan(ctx context.Context, sites []policy.Site) ([]policy.Plan, error) {
+func (h *handler) Plan(ctx context.Context, sites []policy.Site) ([]policy.Plan, error) {
 	plans := make([]policy.Plan, len(sites))
 	for i := range sites {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		plans[i] = f(sites[i])
+		plans[i] = h.plan(sites[i])
 	}
 	return plans, nil
 }

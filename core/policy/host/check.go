@@ -13,6 +13,8 @@ import (
 type Finding struct {
 	Plugin *Plugin
 	Err    error
+	// Interests are a handler's.
+	Interests []policy.Interest
 }
 
 // Check starts every plugin and asks it about sample kernels and sites, all of them even if one fails. It returns a finding for
@@ -20,7 +22,8 @@ type Finding struct {
 func (h *Host) Check(ctx context.Context) ([]Finding, map[int]policy.Policy, error) {
 	findings := make([]Finding, len(h.plugins))
 	for i, p := range h.plugins {
-		findings[i] = Finding{p, p.sample(ctx)}
+		findings[i].Plugin = p
+		findings[i].Interests, findings[i].Err = p.sample(ctx)
 	}
 	merged := map[int]policy.Policy{}
 	for _, k := range sampleKernels() {
@@ -33,20 +36,24 @@ func (h *Host) Check(ctx context.Context) ([]Finding, map[int]policy.Policy, err
 	return findings, merged, nil
 }
 
-func (p *Plugin) sample(ctx context.Context) error {
+func (p *Plugin) sample(ctx context.Context) ([]policy.Interest, error) {
 	if p.Kind == protocol.Instructions {
 		c, err := parseCategory(p.Category)
+		if err != nil {
+			return nil, err
+		}
+		interests, err := p.Interests(ctx)
 		if err == nil {
 			_, err = p.Plan(ctx, sampleSites(c, 2))
 		}
-		return err
+		return interests, err
 	}
 	for _, k := range sampleKernels() {
 		if _, err := p.Describe(ctx, k); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // Speed is how fast a plugin answers questions about Batch things at once.
@@ -99,11 +106,14 @@ func sampleSites(c policy.Category, n int) []policy.Site {
 	}
 	switch c {
 	case policy.Neutral:
-		s.Bytes, s.Disassembly = []byte{0x90}, "nop"
+		s.Bytes, s.Disassembly, s.Context = []byte{0x90}, "nop", nil
 	case policy.Redirectable, policy.BiRedirectable:
 		s.Bytes, s.Disassembly, s.Operands = []byte{0x48, 0x8b, 0x40, 0x10}, "mov rax, qword ptr [rax+0x10]", []policy.Operand{far}
 	case policy.NonRedirectable:
 		s.Bytes, s.Disassembly, s.Operands = []byte{0x50}, "push rax", []policy.Operand{local}
+	case policy.Unknown:
+		far.Route, far.Reason = policy.Local, policy.ByDefault
+		s.Operands, s.Context = []policy.Operand{far, local}, nil
 	default:
 		s.Operands = []policy.Operand{far, local}
 	}

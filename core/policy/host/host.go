@@ -19,6 +19,9 @@ import (
 // Deadline is how long a plugin may take to start, and for each answer, unless WithDeadline says otherwise.
 const Deadline = 10 * time.Second
 
+// questions counts the ways in which emu has decided what handlers are asked about: what was learned otherwise lacks plans.
+const questions = 2
+
 // Host is the policies of a directory. It is safe for concurrent use.
 type Host struct {
 	dir     string
@@ -41,7 +44,7 @@ func Open(dir string, log hclog.Logger, options ...Option) (*Host, error) {
 	}
 	h := &Host{dir: dir}
 	sum := sha256.New()
-	fmt.Fprintf(sum, "protocol %d\n", protocol.Version)
+	fmt.Fprintf(sum, "protocol %d, questions %d\n", protocol.Version, questions)
 	for _, e := range m.Plugins {
 		fmt.Fprintf(sum, "%s %s %q %s\n", e.Kind, e.Category, e.Name, strings.ToLower(e.SHA256))
 		p := &Plugin{Entry: e, Path: filepath.Join(dir, e.Name), deadline: Deadline, log: log.Named(e.Name)}
@@ -77,6 +80,32 @@ func (h *Host) Policy(ctx context.Context, k policy.Kernel) (policy.Policy, erro
 		said = append(said, statement{p, answer})
 	}
 	return merge(said)
+}
+
+// Interests asks all handlers what they want to be asked about, at the same time. Errors name the plugin.
+func (h *Host) Interests(ctx context.Context) (policy.Interests, error) {
+	answers, errs := make([][]policy.Interest, len(h.plugins)), make([]error, len(h.plugins))
+	var all sync.WaitGroup
+	for i, p := range h.plugins {
+		if p.Kind == protocol.Instructions {
+			all.Go(func() { answers[i], errs[i] = p.Interests(ctx) })
+		}
+	}
+	all.Wait()
+	x := policy.Interests{}
+	for i, p := range h.plugins {
+		if errs[i] != nil {
+			return nil, errs[i]
+		}
+		if len(answers[i]) > 0 {
+			c, err := parseCategory(p.Category)
+			if err != nil {
+				return nil, err
+			}
+			x[c] = answers[i]
+		}
+	}
+	return x, nil
 }
 
 // Plans asks the handlers of the sites' categories, each once for all sites that are its own. Errors name the plugin. A plan

@@ -48,7 +48,7 @@ var (
 // Stat is what a plugin has been asked.
 type Stat struct {
 	Plugin string `json:"plugin"`
-	// Calls are questions, about so many Sites (kernels, for a kernel policy).
+	// Calls are questions, about so many Sites (kernels, for a kernel policy; none, for what a handler wants to be asked about).
 	Calls int `json:"calls"`
 	Sites int `json:"sites"`
 	// Start is how long it took to start, 0 if nobody has asked it; Time is how long all calls took.
@@ -211,6 +211,30 @@ func (p *Plugin) Describe(ctx context.Context, k policy.Kernel) (policy.Policy, 
 	return answer, err
 }
 
+// Interests asks a handler what it wants to be asked about.
+func (p *Plugin) Interests(ctx context.Context) ([]policy.Interest, error) {
+	var answer []policy.Interest
+	err := p.ask(ctx, 0, func(ctx context.Context) (err error) {
+		impl, ok := p.impl.(protocol.Handler)
+		if !ok {
+			return fmt.Errorf("%w: it is a %s policy and was asked about instructions", ErrNonsense, p.Kind)
+		}
+		if answer, err = impl.Interests(ctx); err != nil {
+			return err
+		}
+		for i := range answer {
+			if err := answer[i].Validate(); err != nil {
+				return fmt.Errorf("%w: %w", ErrNonsense, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return answer, nil
+}
+
 // Plan asks a handler. There is a plan for each site, and it fits the site.
 func (p *Plugin) Plan(ctx context.Context, sites []policy.Site) ([]policy.Plan, error) {
 	var answer []policy.Plan
@@ -242,6 +266,11 @@ func (p *Plugin) Plan(ctx context.Context, sites []policy.Site) ([]policy.Plan, 
 func fits(p *policy.Plan, s *policy.Site) error {
 	if p.Routes != nil && len(p.Routes) != len(s.Operands) {
 		return fmt.Errorf("%d routes for %d operands", len(p.Routes), len(s.Operands))
+	}
+	for i, r := range p.Routes {
+		if o := &s.Operands[i]; r == policy.Snapshot && o.Route == policy.Local && (o.Reason == policy.ByUser || o.Reason == policy.ByStack) {
+			return fmt.Errorf("the snapshot has no %s, where the %s is", o.Text, o.Reason)
+		}
 	}
 	if p.Elide && p.Frozen != nil {
 		return errors.New("it is elided and yields a frozen value")

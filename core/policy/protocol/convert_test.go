@@ -34,7 +34,7 @@ func of[T any]() *rapid.Generator[T] {
 			reflect.TypeFor[policy.Category]():     rapid.Map(rapid.Uint8Max(uint8(policy.Neutral)), func(n uint8) policy.Category { return policy.Category(n) }).AsAny(),
 			reflect.TypeFor[policy.Route]():        routes().AsAny(),
 			reflect.TypeFor[[]policy.Route]():      lists(routes()).AsAny(),
-			reflect.TypeFor[policy.Reason]():       rapid.Map(rapid.Uint8Max(uint8(policy.ByHandler)), func(n uint8) policy.Reason { return policy.Reason(n) }).AsAny(),
+			reflect.TypeFor[policy.Reason]():       rapid.Map(rapid.Uint8Max(uint8(policy.ByAddress)), func(n uint8) policy.Reason { return policy.Reason(n) }).AsAny(),
 			reflect.TypeFor[policy.WriteRule]():    rapid.Map(rapid.Uint8Max(uint8(policy.Refuse)), func(n uint8) policy.WriteRule { return policy.WriteRule(n) }).AsAny(),
 			reflect.TypeFor[[]policy.Operand]():    lists(rapid.Deferred(of[policy.Operand])).AsAny(),
 			reflect.TypeFor[[]policy.Root]():       lists(rapid.Deferred(of[policy.Root])).AsAny(),
@@ -83,6 +83,10 @@ func TestRoundTrip(t *testing.T) {
 		got, err := sitesFromProto(sent(t, sitesToProto(s), &policypb.Sites{}))
 		same(t, got, s, err)
 	}))
+	t.Run("interests", rapid.MakeCheck(func(t *rapid.T) {
+		i := lists(rapid.Deferred(of[policy.Interest])).Draw(t, "interests")
+		same(t, interestsFromProto(sent(t, interestsToProto(i), &policypb.InterestList{})), i, nil)
+	}))
 	t.Run("plans", rapid.MakeCheck(func(t *rapid.T) {
 		p := rapid.SliceOfN(of[policy.Plan](), 0, 4).Draw(t, "plans")
 		got, err := plansFromProto(sent(t, plansToProto(p), &policypb.Plans{}))
@@ -94,11 +98,11 @@ func TestRoundTrip(t *testing.T) {
 func TestEnums(t *testing.T) {
 	_, category := sitesFromProto(&policypb.Sites{Sites: []*policypb.Site{{Category: 6}}})
 	_, route := sitesFromProto(&policypb.Sites{Sites: []*policypb.Site{{Operands: []*policypb.Operand{{Route: 2}}}}})
-	_, reason := sitesFromProto(&policypb.Sites{Sites: []*policypb.Site{{Operands: []*policypb.Operand{{Reason: 7}}}}})
+	_, reason := sitesFromProto(&policypb.Sites{Sites: []*policypb.Site{{Operands: []*policypb.Operand{{Reason: 8}}}}})
 	_, writes := plansFromProto(&policypb.Plans{Plans: []*policypb.Plan{{Writes: -1}}})
 	_, planned := plansFromProto(&policypb.Plans{Plans: []*policypb.Plan{{Routes: []policypb.Route{258}}}})
 	for want, err := range map[EnumError]error{
-		{"Category", 6}: category, {"Route", 2}: route, {"Reason", 7}: reason, {"WriteRule", -1}: writes, {"Route", 258}: planned,
+		{"Category", 6}: category, {"Route", 2}: route, {"Reason", 8}: reason, {"WriteRule", -1}: writes, {"Route", 258}: planned,
 	} {
 		var got *EnumError
 		if !errors.As(err, &got) || *got != want {

@@ -69,6 +69,14 @@ func scopeFromProto(m *policypb.Scope) policy.Scope {
 	return s
 }
 
+func interestsFromProto(m *policypb.InterestList) []policy.Interest {
+	var interests []policy.Interest
+	for _, i := range m.GetInterests() {
+		interests = append(interests, policy.Interest{Functions: i.GetFunctions(), Scopes: i.GetScopes()})
+	}
+	return interests
+}
+
 func sitesFromProto(m *policypb.Sites) ([]policy.Site, error) {
 	sites := make([]policy.Site, len(m.GetSites()))
 	for i, s := range m.GetSites() {

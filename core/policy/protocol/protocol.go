@@ -5,6 +5,8 @@ import (
 
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/hybridbridge/emu/core/policy"
 	"github.com/hybridbridge/emu/core/policy/internal/policypb"
@@ -31,10 +33,12 @@ type KernelPolicy interface {
 	Describe(ctx context.Context, k policy.Kernel) (policy.Policy, error)
 }
 
-// Handler says what happens at sites: a plan for each, in their order. Errors are those of the connection. It is safe for
+// Handler says what happens at sites: a plan for each, in their order. It says the same about the same site. Errors are those of the connection. It is safe for
 // concurrent use. Answers that came over a connection are as the other side sent them: whoever asked checks that they are
 // right.
 type Handler interface {
+	// Interests says about which sites of its category it is to be asked; none: about no site.
+	Interests(ctx context.Context) ([]policy.Interest, error)
 	Plan(ctx context.Context, sites []policy.Site) ([]policy.Plan, error)
 }
 
@@ -116,6 +120,14 @@ type handlerServer struct {
 	impl Handler
 }
 
+func (s *handlerServer) Interests(ctx context.Context, _ *policypb.About) (*policypb.InterestList, error) {
+	interests, err := s.impl.Interests(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return interestsToProto(interests), nil
+}
+
 func (s *handlerServer) Plan(ctx context.Context, m *policypb.Sites) (*policypb.Plans, error) {
 	sites, err := sitesFromProto(m)
 	if err != nil {
@@ -129,6 +141,18 @@ func (s *handlerServer) Plan(ctx context.Context, m *policypb.Sites) (*policypb.
 }
 
 type handlerClient struct{ c policypb.HandlerClient }
+
+// Interests of a program of before there were any is everything.
+func (c *handlerClient) Interests(ctx context.Context) ([]policy.Interest, error) {
+	m, err := c.c.Interests(ctx, &policypb.About{}, grpc.MaxCallRecvMsgSize(MaxMessage))
+	if status.Code(err) == codes.Unimplemented {
+		return []policy.Interest{{}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return interestsFromProto(m), nil
+}
 
 func (c *handlerClient) Plan(ctx context.Context, sites []policy.Site) ([]policy.Plan, error) {
 	m, err := c.c.Plan(ctx, sitesToProto(sites), grpc.MaxCallRecvMsgSize(MaxMessage))

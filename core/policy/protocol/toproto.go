@@ -44,6 +44,14 @@ func scopeToProto(s *policy.Scope) *policypb.Scope {
 	return m
 }
 
+func interestsToProto(interests []policy.Interest) *policypb.InterestList {
+	m := &policypb.InterestList{}
+	for _, i := range interests {
+		m.Interests = append(m.Interests, &policypb.Interest{Functions: i.Functions, Scopes: i.Scopes})
+	}
+	return m
+}
+
 func sitesToProto(sites []policy.Site) *policypb.Sites {
 	m := &policypb.Sites{Sites: make([]*policypb.Site, len(sites))}
 	for i := range sites {

@@ -138,6 +138,7 @@ const (
 	Reason_REASON_ROOT    Reason = 4
 	Reason_REASON_SUBTREE Reason = 5
 	Reason_REASON_HANDLER Reason = 6
+	Reason_REASON_ADDRESS Reason = 7
 )
 
 // Enum value maps for Reason.
@@ -150,6 +151,7 @@ var (
 		4: "REASON_ROOT",
 		5: "REASON_SUBTREE",
 		6: "REASON_HANDLER",
+		7: "REASON_ADDRESS",
 	}
 	Reason_value = map[string]int32{
 		"REASON_DEFAULT": 0,
@@ -159,6 +161,7 @@ var (
 		"REASON_ROOT":    4,
 		"REASON_SUBTREE": 5,
 		"REASON_HANDLER": 6,
+		"REASON_ADDRESS": 7,
 	}
 )
 
@@ -786,6 +789,138 @@ func (x *Substitute) GetSnapshot() string {
 	return ""
 }
 
+type About struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *About) Reset() {
+	*x = About{}
+	mi := &file_policy_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *About) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*About) ProtoMessage() {}
+
+func (x *About) ProtoReflect() protoreflect.Message {
+	mi := &file_policy_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use About.ProtoReflect.Descriptor instead.
+func (*About) Descriptor() ([]byte, []int) {
+	return file_policy_proto_rawDescGZIP(), []int{7}
+}
+
+type InterestList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Interests     []*Interest            `protobuf:"bytes,1,rep,name=interests,proto3" json:"interests,omitempty"` // none: nothing
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InterestList) Reset() {
+	*x = InterestList{}
+	mi := &file_policy_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InterestList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InterestList) ProtoMessage() {}
+
+func (x *InterestList) ProtoReflect() protoreflect.Message {
+	mi := &file_policy_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InterestList.ProtoReflect.Descriptor instead.
+func (*InterestList) Descriptor() ([]byte, []int) {
+	return file_policy_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *InterestList) GetInterests() []*Interest {
+	if x != nil {
+		return x.Interests
+	}
+	return nil
+}
+
+type Interest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Functions     []string               `protobuf:"bytes,1,rep,name=functions,proto3" json:"functions,omitempty"` // none: any
+	Scopes        []string               `protobuf:"bytes,2,rep,name=scopes,proto3" json:"scopes,omitempty"`       // none: any
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Interest) Reset() {
+	*x = Interest{}
+	mi := &file_policy_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Interest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Interest) ProtoMessage() {}
+
+func (x *Interest) ProtoReflect() protoreflect.Message {
+	mi := &file_policy_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Interest.ProtoReflect.Descriptor instead.
+func (*Interest) Descriptor() ([]byte, []int) {
+	return file_policy_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Interest) GetFunctions() []string {
+	if x != nil {
+		return x.Functions
+	}
+	return nil
+}
+
+func (x *Interest) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
 type Sites struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Sites         []*Site                `protobuf:"bytes,1,rep,name=sites,proto3" json:"sites,omitempty"`
@@ -795,7 +930,7 @@ type Sites struct {
 
 func (x *Sites) Reset() {
 	*x = Sites{}
-	mi := &file_policy_proto_msgTypes[7]
+	mi := &file_policy_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -807,7 +942,7 @@ func (x *Sites) String() string {
 func (*Sites) ProtoMessage() {}
 
 func (x *Sites) ProtoReflect() protoreflect.Message {
-	mi := &file_policy_proto_msgTypes[7]
+	mi := &file_policy_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -820,7 +955,7 @@ func (x *Sites) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sites.ProtoReflect.Descriptor instead.
 func (*Sites) Descriptor() ([]byte, []int) {
-	return file_policy_proto_rawDescGZIP(), []int{7}
+	return file_policy_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Sites) GetSites() []*Site {
@@ -848,7 +983,7 @@ type Site struct {
 
 func (x *Site) Reset() {
 	*x = Site{}
-	mi := &file_policy_proto_msgTypes[8]
+	mi := &file_policy_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -860,7 +995,7 @@ func (x *Site) String() string {
 func (*Site) ProtoMessage() {}
 
 func (x *Site) ProtoReflect() protoreflect.Message {
-	mi := &file_policy_proto_msgTypes[8]
+	mi := &file_policy_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -873,7 +1008,7 @@ func (x *Site) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Site.ProtoReflect.Descriptor instead.
 func (*Site) Descriptor() ([]byte, []int) {
-	return file_policy_proto_rawDescGZIP(), []int{8}
+	return file_policy_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Site) GetScope() string {
@@ -960,7 +1095,7 @@ type Operand struct {
 
 func (x *Operand) Reset() {
 	*x = Operand{}
-	mi := &file_policy_proto_msgTypes[9]
+	mi := &file_policy_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -972,7 +1107,7 @@ func (x *Operand) String() string {
 func (*Operand) ProtoMessage() {}
 
 func (x *Operand) ProtoReflect() protoreflect.Message {
-	mi := &file_policy_proto_msgTypes[9]
+	mi := &file_policy_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -985,7 +1120,7 @@ func (x *Operand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operand.ProtoReflect.Descriptor instead.
 func (*Operand) Descriptor() ([]byte, []int) {
-	return file_policy_proto_rawDescGZIP(), []int{9}
+	return file_policy_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Operand) GetText() string {
@@ -1039,7 +1174,7 @@ type Plans struct {
 
 func (x *Plans) Reset() {
 	*x = Plans{}
-	mi := &file_policy_proto_msgTypes[10]
+	mi := &file_policy_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1051,7 +1186,7 @@ func (x *Plans) String() string {
 func (*Plans) ProtoMessage() {}
 
 func (x *Plans) ProtoReflect() protoreflect.Message {
-	mi := &file_policy_proto_msgTypes[10]
+	mi := &file_policy_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1064,7 +1199,7 @@ func (x *Plans) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plans.ProtoReflect.Descriptor instead.
 func (*Plans) Descriptor() ([]byte, []int) {
-	return file_policy_proto_rawDescGZIP(), []int{10}
+	return file_policy_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Plans) GetPlans() []*Plan {
@@ -1087,7 +1222,7 @@ type Plan struct {
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_policy_proto_msgTypes[11]
+	mi := &file_policy_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1234,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_policy_proto_msgTypes[11]
+	mi := &file_policy_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1112,7 +1247,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_policy_proto_rawDescGZIP(), []int{11}
+	return file_policy_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Plan) GetRoutes() []Route {
@@ -1200,7 +1335,13 @@ const file_policy_proto_rawDesc = "" +
 	"\x06scopes\x18\x02 \x03(\tR\x06scopes\x12\x14\n" +
 	"\x05local\x18\x03 \x01(\tR\x05local\x12\x17\n" +
 	"\aper_cpu\x18\x04 \x01(\bR\x06perCpu\x12\x1a\n" +
-	"\bsnapshot\x18\x05 \x01(\tR\bsnapshot\"/\n" +
+	"\bsnapshot\x18\x05 \x01(\tR\bsnapshot\"\a\n" +
+	"\x05About\"B\n" +
+	"\fInterestList\x122\n" +
+	"\tinterests\x18\x01 \x03(\v2\x14.emu.policy.InterestR\tinterests\"@\n" +
+	"\bInterest\x12\x1c\n" +
+	"\tfunctions\x18\x01 \x03(\tR\tfunctions\x12\x16\n" +
+	"\x06scopes\x18\x02 \x03(\tR\x06scopes\"/\n" +
 	"\x05Sites\x12&\n" +
 	"\x05sites\x18\x01 \x03(\v2\x10.emu.policy.SiteR\x05sites\"\xb1\x02\n" +
 	"\x04Site\x12\x14\n" +
@@ -1240,7 +1381,7 @@ const file_policy_proto_rawDesc = "" +
 	"\x10CATEGORY_NEUTRAL\x10\x05*,\n" +
 	"\x05Route\x12\x0f\n" +
 	"\vROUTE_LOCAL\x10\x00\x12\x12\n" +
-	"\x0eROUTE_SNAPSHOT\x10\x01*\x8a\x01\n" +
+	"\x0eROUTE_SNAPSHOT\x10\x01*\x9e\x01\n" +
 	"\x06Reason\x12\x12\n" +
 	"\x0eREASON_DEFAULT\x10\x00\x12\x0f\n" +
 	"\vREASON_USER\x10\x01\x12\x10\n" +
@@ -1248,14 +1389,16 @@ const file_policy_proto_rawDesc = "" +
 	"\fREASON_TAINT\x10\x03\x12\x0f\n" +
 	"\vREASON_ROOT\x10\x04\x12\x12\n" +
 	"\x0eREASON_SUBTREE\x10\x05\x12\x12\n" +
-	"\x0eREASON_HANDLER\x10\x06*W\n" +
+	"\x0eREASON_HANDLER\x10\x06\x12\x12\n" +
+	"\x0eREASON_ADDRESS\x10\a*W\n" +
 	"\tWriteRule\x12\x1b\n" +
 	"\x17WRITE_RULE_PRIVATE_COPY\x10\x00\x12\x16\n" +
 	"\x12WRITE_RULE_DISCARD\x10\x01\x12\x15\n" +
 	"\x11WRITE_RULE_REFUSE\x10\x022B\n" +
 	"\fKernelPolicy\x122\n" +
-	"\bDescribe\x12\x12.emu.policy.Kernel\x1a\x12.emu.policy.Policy27\n" +
-	"\aHandler\x12,\n" +
+	"\bDescribe\x12\x12.emu.policy.Kernel\x1a\x12.emu.policy.Policy2q\n" +
+	"\aHandler\x128\n" +
+	"\tInterests\x12\x11.emu.policy.About\x1a\x18.emu.policy.InterestList\x12,\n" +
 	"\x04Plan\x12\x11.emu.policy.Sites\x1a\x11.emu.policy.PlansB;Z9github.com/hybridbridge/emu/core/policy/internal/policypbb\x06proto3"
 
 var (
@@ -1271,24 +1414,27 @@ func file_policy_proto_rawDescGZIP() []byte {
 }
 
 var file_policy_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_policy_proto_goTypes = []any{
-	(Category)(0),      // 0: emu.policy.Category
-	(Route)(0),         // 1: emu.policy.Route
-	(Reason)(0),        // 2: emu.policy.Reason
-	(WriteRule)(0),     // 3: emu.policy.WriteRule
-	(*Kernel)(nil),     // 4: emu.policy.Kernel
-	(*Policy)(nil),     // 5: emu.policy.Policy
-	(*Scope)(nil),      // 6: emu.policy.Scope
-	(*Root)(nil),       // 7: emu.policy.Root
-	(*Elision)(nil),    // 8: emu.policy.Elision
-	(*Lock)(nil),       // 9: emu.policy.Lock
-	(*Substitute)(nil), // 10: emu.policy.Substitute
-	(*Sites)(nil),      // 11: emu.policy.Sites
-	(*Site)(nil),       // 12: emu.policy.Site
-	(*Operand)(nil),    // 13: emu.policy.Operand
-	(*Plans)(nil),      // 14: emu.policy.Plans
-	(*Plan)(nil),       // 15: emu.policy.Plan
+	(Category)(0),        // 0: emu.policy.Category
+	(Route)(0),           // 1: emu.policy.Route
+	(Reason)(0),          // 2: emu.policy.Reason
+	(WriteRule)(0),       // 3: emu.policy.WriteRule
+	(*Kernel)(nil),       // 4: emu.policy.Kernel
+	(*Policy)(nil),       // 5: emu.policy.Policy
+	(*Scope)(nil),        // 6: emu.policy.Scope
+	(*Root)(nil),         // 7: emu.policy.Root
+	(*Elision)(nil),      // 8: emu.policy.Elision
+	(*Lock)(nil),         // 9: emu.policy.Lock
+	(*Substitute)(nil),   // 10: emu.policy.Substitute
+	(*About)(nil),        // 11: emu.policy.About
+	(*InterestList)(nil), // 12: emu.policy.InterestList
+	(*Interest)(nil),     // 13: emu.policy.Interest
+	(*Sites)(nil),        // 14: emu.policy.Sites
+	(*Site)(nil),         // 15: emu.policy.Site
+	(*Operand)(nil),      // 16: emu.policy.Operand
+	(*Plans)(nil),        // 17: emu.policy.Plans
+	(*Plan)(nil),         // 18: emu.policy.Plan
 }
 var file_policy_proto_depIdxs = []int32{
 	6,  // 0: emu.policy.Policy.scopes:type_name -> emu.policy.Scope
@@ -1296,23 +1442,26 @@ var file_policy_proto_depIdxs = []int32{
 	9,  // 2: emu.policy.Policy.locks:type_name -> emu.policy.Lock
 	10, // 3: emu.policy.Policy.substitutes:type_name -> emu.policy.Substitute
 	7,  // 4: emu.policy.Scope.roots:type_name -> emu.policy.Root
-	12, // 5: emu.policy.Sites.sites:type_name -> emu.policy.Site
-	13, // 6: emu.policy.Site.operands:type_name -> emu.policy.Operand
-	0,  // 7: emu.policy.Site.category:type_name -> emu.policy.Category
-	1,  // 8: emu.policy.Operand.route:type_name -> emu.policy.Route
-	2,  // 9: emu.policy.Operand.reason:type_name -> emu.policy.Reason
-	15, // 10: emu.policy.Plans.plans:type_name -> emu.policy.Plan
-	1,  // 11: emu.policy.Plan.routes:type_name -> emu.policy.Route
-	3,  // 12: emu.policy.Plan.writes:type_name -> emu.policy.WriteRule
-	4,  // 13: emu.policy.KernelPolicy.Describe:input_type -> emu.policy.Kernel
-	11, // 14: emu.policy.Handler.Plan:input_type -> emu.policy.Sites
-	5,  // 15: emu.policy.KernelPolicy.Describe:output_type -> emu.policy.Policy
-	14, // 16: emu.policy.Handler.Plan:output_type -> emu.policy.Plans
-	15, // [15:17] is the sub-list for method output_type
-	13, // [13:15] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	13, // 5: emu.policy.InterestList.interests:type_name -> emu.policy.Interest
+	15, // 6: emu.policy.Sites.sites:type_name -> emu.policy.Site
+	16, // 7: emu.policy.Site.operands:type_name -> emu.policy.Operand
+	0,  // 8: emu.policy.Site.category:type_name -> emu.policy.Category
+	1,  // 9: emu.policy.Operand.route:type_name -> emu.policy.Route
+	2,  // 10: emu.policy.Operand.reason:type_name -> emu.policy.Reason
+	18, // 11: emu.policy.Plans.plans:type_name -> emu.policy.Plan
+	1,  // 12: emu.policy.Plan.routes:type_name -> emu.policy.Route
+	3,  // 13: emu.policy.Plan.writes:type_name -> emu.policy.WriteRule
+	4,  // 14: emu.policy.KernelPolicy.Describe:input_type -> emu.policy.Kernel
+	11, // 15: emu.policy.Handler.Interests:input_type -> emu.policy.About
+	14, // 16: emu.policy.Handler.Plan:input_type -> emu.policy.Sites
+	5,  // 17: emu.policy.KernelPolicy.Describe:output_type -> emu.policy.Policy
+	12, // 18: emu.policy.Handler.Interests:output_type -> emu.policy.InterestList
+	17, // 19: emu.policy.Handler.Plan:output_type -> emu.policy.Plans
+	17, // [17:20] is the sub-list for method output_type
+	14, // [14:17] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_policy_proto_init() }
@@ -1320,14 +1469,14 @@ func file_policy_proto_init() {
 	if File_policy_proto != nil {
 		return
 	}
-	file_policy_proto_msgTypes[11].OneofWrappers = []any{}
+	file_policy_proto_msgTypes[14].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_policy_proto_rawDesc), len(file_policy_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   12,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

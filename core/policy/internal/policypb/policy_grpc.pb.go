@@ -128,15 +128,18 @@ var KernelPolicy_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	Handler_Plan_FullMethodName = "/emu.policy.Handler/Plan"
+	Handler_Interests_FullMethodName = "/emu.policy.Handler/Interests"
+	Handler_Plan_FullMethodName      = "/emu.policy.Handler/Plan"
 )
 
 // HandlerClient is the client API for Handler service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Handler says what happens at instructions: one plan for each site, in their order.
+// Handler says what happens at instructions: one plan for each site, in their order; and before, about which it wants to be asked.
+// A program without Interests is asked about all of its category.
 type HandlerClient interface {
+	Interests(ctx context.Context, in *About, opts ...grpc.CallOption) (*InterestList, error)
 	Plan(ctx context.Context, in *Sites, opts ...grpc.CallOption) (*Plans, error)
 }
 
@@ -146,6 +149,16 @@ type handlerClient struct {
 
 func NewHandlerClient(cc grpc.ClientConnInterface) HandlerClient {
 	return &handlerClient{cc}
+}
+
+func (c *handlerClient) Interests(ctx context.Context, in *About, opts ...grpc.CallOption) (*InterestList, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(InterestList)
+	err := c.cc.Invoke(ctx, Handler_Interests_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (c *handlerClient) Plan(ctx context.Context, in *Sites, opts ...grpc.CallOption) (*Plans, error) {
@@ -162,8 +175,10 @@ func (c *handlerClient) Plan(ctx context.Context, in *Sites, opts ...grpc.CallOp
 // All implementations must embed UnimplementedHandlerServer
 // for forward compatibility.
 //
-// Handler says what happens at instructions: one plan for each site, in their order.
+// Handler says what happens at instructions: one plan for each site, in their order; and before, about which it wants to be asked.
+// A program without Interests is asked about all of its category.
 type HandlerServer interface {
+	Interests(context.Context, *About) (*InterestList, error)
 	Plan(context.Context, *Sites) (*Plans, error)
 	mustEmbedUnimplementedHandlerServer()
 }
@@ -175,6 +190,9 @@ type HandlerServer interface {
 // pointer dereference when methods are called.
 type UnimplementedHandlerServer struct{}
 
+func (UnimplementedHandlerServer) Interests(context.Context, *About) (*InterestList, error) {
+	return nil, status.Error(codes.Unimplemented, "method Interests not implemented")
+}
 func (UnimplementedHandlerServer) Plan(context.Context, *Sites) (*Plans, error) {
 	return nil, status.Error(codes.Unimplemented, "method Plan not implemented")
 }
@@ -197,6 +215,24 @@ func RegisterHandlerServer(s grpc.ServiceRegistrar, srv HandlerServer) {
 		t.testEmbeddedByValue()
 	}
 	s.RegisterService(&Handler_ServiceDesc, srv)
+}
+
+func _Handler_Interests_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(About)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HandlerServer).Interests(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Handler_Interests_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HandlerServer).Interests(ctx, req.(*About))
+	}
+	return interceptor(ctx, in, info, handler)
 }
 
 func _Handler_Plan_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
@@ -224,6 +260,10 @@ var Handler_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "emu.policy.Handler",
 	HandlerType: (*HandlerServer)(nil),
 	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Interests",
+			Handler:    _Handler_Interests_Handler,
+		},
 		{
 			MethodName: "Plan",
 			Handler:    _Handler_Plan_Handler,

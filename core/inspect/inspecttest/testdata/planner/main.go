@@ -4,6 +4,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/hybridbridge/emu/core/policy"
@@ -12,7 +13,15 @@ import (
 
 func main() {
 	name := filepath.Base(os.Args[0])
-	sdk.ServeHandler(func(s policy.Site) policy.Plan { return plan(name, s) })
+	sdk.ServeHandler(func(s policy.Site) policy.Plan { return plan(name, s) }, about[name]...)
+}
+
+// about is what they want to be asked about; a name that is not here, everything.
+var about = map[string][]policy.Interest{
+	"freezes-locals": {{Functions: []string{"loadavg_proc_*"}, Scopes: []string{"procfs"}}},
+	"redirects":      {{Functions: []string{"seq_list_*"}}},
+	"skips":          {{Functions: []string{"loadavg_proc_show"}}},
+	"stops":          {{Functions: []string{"get_avenrun"}}},
 }
 
 func plan(name string, s policy.Site) (p policy.Plan) {
@@ -30,6 +39,15 @@ func plan(name string, s policy.Site) (p policy.Plan) {
 		p.Routes = make([]policy.Route, len(s.Operands)) // local
 	case name == "discards" && s.Symbol == "cputime_adjust": // it reads again what it has stored in the snapshot
 		p.Writes = policy.Discard
+	case name == "freezes-locals" && slices.Contains([]string{"[rsp]", "[rsp+0x8]", "[rsp+0x10]"}, s.Operands[0].Text) && s.Operands[0].Read:
+		three := uint64(3 << 11)
+		p.Frozen = &three
+	case name == "redirects" && s.Operands[0].Reason == policy.ByDefault && strings.HasPrefix(s.Context[0], "c_"): // crypto/proc.c
+		p.Routes = []policy.Route{policy.Snapshot}
+	case name == "skips" && strings.HasPrefix(s.Disassembly, "shr "): // the point's place
+		p.Elide = true
+	case name == "stops" && strings.HasPrefix(s.Disassembly, "ret"):
+		p.Trap = "no load average is returned"
 	case name == "refuses" && stores:
 		p.Writes = policy.Refuse
 	case name == "traps" && s.Symbol == "get_avenrun":
