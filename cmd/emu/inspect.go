@@ -269,15 +269,25 @@ func printInspectStats(w io.Writer, form string, s *inspectStats) {
 			}
 		}
 		fmt.Fprintf(w, "\nspent         %v in emu, %v in FALLBACK, the rest in the guest\n", round(f.Host), round(f.Fallback))
+		if s.Asked > 0 {
+			fmt.Fprintf(w, "policy        handlers asked about %d instructions\n", s.Asked)
+		}
+		printPlugins(w, s.Plugins)
 		return
 	}
 	fmt.Fprintf(w, "redirected    %d accesses, %d pages of the snapshot\n", s.Redirection.Routed, s.PagesRead)
 	fmt.Fprintf(w, "policy        handlers asked about %d instructions, %d looked at, %d calls elided, %d locks set free, %d branches checked\n",
 		s.Asked, s.Redirection.Plans, s.Redirection.Elided, s.Redirection.Locks, s.Redirection.Branches)
-	for _, p := range s.Plugins {
+	printPlugins(w, s.Plugins)
+	fmt.Fprintf(w, "Meta-Data     %d instructions recorded, %d new conflicts\n", s.Recorded, s.Conflicts)
+}
+
+// printPlugins prints which policies were started.
+func printPlugins(w io.Writer, plugins []host.Stat) {
+	round := func(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }
+	for _, p := range plugins {
 		if p.Start > 0 {
 			fmt.Fprintf(w, "plugin        %s: started in %v, %d calls about %d sites took %v\n", p.Plugin, round(p.Start), p.Calls, p.Sites, round(p.Time))
 		}
 	}
-	fmt.Fprintf(w, "Meta-Data     %d instructions recorded, %d new conflicts\n", s.Recorded, s.Conflicts)
 }

@@ -80,6 +80,8 @@ func (b *Bridge) asked(cause uint32) {
 		err = b.cfg.Memory.Err()
 	}
 	switch training := new(trainingError); {
+	case errors.As(err, new(policyError)):
+		b.fail("%w", err)
 	case errors.As(err, training):
 		b.fail("%w", training.error) // SLOW-BRIDGE's own, or the end of somebody's patience
 	case err != nil:

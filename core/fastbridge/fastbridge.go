@@ -140,6 +140,7 @@ type Bridge struct {
 	byEntry map[uint64]*scope // by the address of struct scope in the monitor
 	initial vcpu.State
 	trained bool // FALLBACK has nothing to add
+	learned *metadata.Set
 	stepper *cpu.CPU
 	stepped bool // the stepper's last instruction ended well
 	err     error
@@ -251,6 +252,9 @@ func (b *Bridge) Stats() Stats {
 	})
 	return s
 }
+
+// MetaData returns what handlers have said of what SLOW-BRIDGE never saw; nil if they were asked nothing.
+func (b *Bridge) MetaData() *metadata.Set { return b.learned }
 
 // Err is why the machine's run ended with machine.Redirection.
 func (b *Bridge) Err() error { return b.err }

@@ -94,6 +94,9 @@ func (f *frame) decide(t *site) error {
 		return f.unknown()
 	}
 	other, err := f.routes(t, d, conflict)
+	if errors.Is(err, errUndecided) {
+		return f.undecided(t)
+	}
 	if err != nil {
 		return err
 	}
@@ -135,23 +138,24 @@ func (f *frame) plan(t *site) (done bool, err error) {
 	}
 	p := &conflict[0].Plan
 	if slices.ContainsFunc(conflict, func(c metadata.Context) bool { return !c.Plan.Equal(p) }) {
-		return true, fmt.Errorf("at %s handlers have said two things about the same context; use --accel=soft", f.b.format(f.rip))
-	}
-	if p.Elide && p.Trap == "" {
-		f.rip += uint64(t.inst.Len)
-		return true, nil
-	}
-	other := snapshots(&t.inst, conflict[0].Effective())
-	if p.Routes == nil && p.Trap == "" {
-		if other, err = f.routes(t, d, conflict); err != nil {
+		// Of two runs that found the site to be of two categories. The handler of what it is now says which.
+		other, err := f.routes(t, d, conflict)
+		if err != nil {
+			return true, f.undecided(t)
+		}
+		said, err := f.answer(t, f.seen(&t.inst, other), nil)
+		if err != nil {
 			return true, err
 		}
+		return true, f.carry(t, other, &said)
 	}
-	carried, err := f.b.slow.Carry(f.rip, &t.inst, other, p)
-	if err != nil {
-		return true, err
+	other := snapshots(&t.inst, conflict[0].Effective())
+	if p.Routes == nil && p.Trap == "" && !p.Elide {
+		if other, err = f.routes(t, d, conflict); err != nil {
+			return true, fmt.Errorf("at %s: %w, and a handler's plan hangs on that; its result stands: use --accel=soft", f.b.format(f.rip), err)
+		}
 	}
-	return true, f.step(other, &carried)
+	return true, f.carry(t, other, p)
 }
 
 // decision is what the return addresses on the stack say; nil if they say nothing. conflict are the known contexts of which this may be
@@ -235,8 +239,12 @@ func (f *frame) unknownCode() error {
 	if err != nil {
 		return fmt.Errorf("at %s: %w", b.format(f.rip), err)
 	}
-	if f.derive(&in, f.rip) == nowhere {
+	at := f.derive(&in, f.rip)
+	if at == nowhere || !b.trained && f.asks(f.rip) != 0 {
 		return f.unknown()
+	}
+	if done, err := f.askDerived(&in, at); done || err != nil {
+		return err
 	}
 	if err := f.deriveFrom(f.rip); err != nil {
 		return err
@@ -251,7 +259,7 @@ func (f *frame) deriveFrom(a uint64) error {
 	after := []uint64{a}
 	for n := 0; n < most && len(after) > 0; n++ {
 		a, after = after[len(after)-1], after[:len(after)-1]
-		if _, hooked := b.hooks[a]; hooked && n > 0 || a < b.text.Lo || a >= b.text.Hi || b.siteAt(f.scope, a) != nil {
+		if _, hooked := b.hooks[a]; hooked && n > 0 || a < b.text.Lo || a >= b.text.Hi || b.siteAt(f.scope, a) != nil || n > 0 && f.asks(a) != 0 {
 			continue
 		}
 		in, _, err := b.code(a)
@@ -319,7 +327,7 @@ func (f *frame) unknown() error {
 	b.stats.Unknown++
 	switch {
 	case b.trained:
-		return f.byOwner()
+		return f.afterTraining()
 	case b.cfg.Train == nil:
 		return fmt.Errorf("nothing is known about the instruction at %s", b.format(f.rip))
 	}
@@ -328,7 +336,7 @@ func (f *frame) unknown() error {
 	switch {
 	case errors.Is(err, ErrTrained):
 		b.trained = true
-		return f.byOwner()
+		return f.afterTraining()
 	case err != nil:
 		return trainingError{err}
 	}
@@ -345,21 +353,22 @@ func (f *frame) unknown() error {
 	return b.refresh(s, b.clean) // and the guest meets the same instruction again
 }
 
+// afterTraining is about an instruction of which FALLBACK has learned nothing.
+func (f *frame) afterTraining() error {
+	if f.asks(f.rip) != 0 && f.b.siteAt(f.scope, f.rip) == nil {
+		in, _, err := f.b.code(f.rip)
+		if err != nil {
+			return err
+		}
+		if f.derive(&in, f.rip) != nowhere {
+			return f.unknownCode()
+		}
+	}
+	return f.byOwner()
+}
+
 // trainingError is why FALLBACK ended without an answer.
 type trainingError struct{ error }
-
-// byOwner executes an instruction of which SLOW-BRIDGE has learned nothing, because it took another path.
-func (f *frame) byOwner() error {
-	in, _, err := f.b.code(f.rip)
-	if err != nil {
-		return err
-	}
-	other, err := f.owner(&site{address: f.rip, inst: in})
-	if err != nil {
-		return err
-	}
-	return f.step(other, nil)
-}
 
 // owner says which operands are the snapshot's of an instruction of which SLOW-BRIDGE has learned nothing, or too much in one context:
 // where the address tells its machine, or is a root, or both have the same there, that is enough, and else what it does in all other
@@ -368,7 +377,10 @@ func (f *frame) owner(t *site) (other [2]bool, err error) {
 	b := f.b
 	told := true
 	for _, la := range f.operands(&t.inst) {
-		told = told && (b.tells(la) || f.inRoots(la) || la-f.gpr[isa.RSP]&^(b.redirect.StackSize-1) < b.redirect.StackSize || b.same(&t.inst, la))
+		told = told && (b.tells(la) || f.inRoots(la) || f.onStack(la) || b.same(&t.inst, la))
+	}
+	if told && f.asks(t.address) != 0 {
+		return f.told(&t.inst, other), nil // each time
 	}
 	if told {
 		return f.told(&t.inst, other), b.byAddress(f.scope, t)
@@ -376,8 +388,7 @@ func (f *frame) owner(t *site) (other [2]bool, err error) {
 	if p := b.elsewhere(t); p == localView || p == otherView {
 		return f.told(&t.inst, [2]bool{p == otherView, p == otherView}), nil
 	}
-	return other, fmt.Errorf("SLOW-BRIDGE has run the same command and has not learned what the instruction at %s does in this context; "+
-		"its result stands: use --accel=soft", b.format(f.rip))
+	return other, errUndecided
 }
 
 // elsewhere is where an instruction runs in all other scopes in which it is known; nowhere if they do not agree.

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/hybridbridge/emu/core/metadata"
+	"github.com/hybridbridge/emu/core/policy"
 	"github.com/hybridbridge/emu/cpu/isa"
 )
 
@@ -28,6 +29,8 @@ type site struct {
 	byAddress bool
 	// planned says that a handler's plan changes it in some context.
 	planned bool
+	// kept are answers of handlers that count where nothing else is known: see frame.keep.
+	kept []metadata.Context
 }
 
 // placeOf is where a site may run.
@@ -50,8 +53,19 @@ func newSite(o *metadata.Outline, module string, m metadata.OutlineSite, address
 		return t
 	}
 	if full := o.Site(module, m); full != nil {
-		t.choices, t.byAddress = newChoices(full.Contexts, needing(full.Contexts)), full.ByAddress()
-		t.planned = slices.ContainsFunc(full.Contexts, planned)
+		contexts := full.Contexts
+		if slices.ContainsFunc(full.Operands, func(o metadata.Operand) bool { return o.Seen&metadata.SeenAs(policy.Local, policy.ByHandler) != 0 }) {
+			contexts = nil
+			for _, c := range full.Contexts {
+				if len(c.Path) == 0 && c.Marks&metadata.Adjusted != 0 {
+					t.kept = append(t.kept, c)
+				} else {
+					contexts = append(contexts, c)
+				}
+			}
+		}
+		t.choices, t.byAddress = newChoices(contexts, needing(contexts)), full.ByAddress()
+		t.planned = slices.ContainsFunc(contexts, planned)
 	}
 	return t
 }

@@ -75,7 +75,9 @@ func (r *run) train(ctx context.Context, reason string) (*metadata.Set, error) {
 		o.MetaData = &metadata.Store{Path: filepath.Join(dir, "metadata.db")}
 	}
 	since := r.sess.Machine().VCPU().Instructions()
-	if _, err := Run(ctx, o); err != nil {
+	res, err := Run(ctx, o)
+	r.stats.Asked += res.Stats.Asked
+	if err != nil {
 		return nil, err
 	}
 	r.sess.Extend(r.sess.Machine().VCPU().Instructions() - since)

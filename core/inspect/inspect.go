@@ -124,7 +124,7 @@ type Stats struct {
 	Exits map[string]uint64 `json:"vm_exits,omitempty"`
 	// Pages are the numbers of the snapshot's physical pages that were read.
 	Pages []uint64 `json:"-"`
-	// Asked is about how many instructions the handlers were asked.
+	// Asked is about how many instructions the handlers were asked, also in FALLBACK.
 	Asked int `json:"asked"`
 	// Recorded is how many instructions, by scope, went into Meta-Data: 0 if the same run is there already. Conflicts is how
 	// many of them Meta-Data now has decided in two ways in one execution context, and had not before.
@@ -333,15 +333,21 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	if r.known != nil {
 		err = errors.Join(err, r.known.Err())
 	}
-	// What was seen of a tool that does not end, and that is stopped, is worth as much.
-	if (err == nil || errors.Is(err, session.ErrBudget)) && r.bridge != nil {
+	if r.fast != nil {
+		r.stats.Asked += r.fast.Slow().Asked()
+		if set := r.fast.MetaData(); set != nil && err == nil && r.MetaData != nil {
+			_, err = r.MetaData.MergeAll(map[metadata.Key]*metadata.Set{r.key(): set})
+		}
+	}
+	if r.bridge != nil {
 		r.stats.Redirection = r.sess.Machine().CPU().RedirectStats()
 		r.stats.Asked = r.bridge.Asked()
-		if r.MetaData != nil {
-			o.Progress("recording what was learned")
-			err = errors.Join(err, r.learn())
-			r.stats.Times.Learn = r.lap()
-		}
+	}
+	// What was seen of a tool that does not end, and that is stopped, is worth as much.
+	if (err == nil || errors.Is(err, session.ErrBudget)) && r.bridge != nil && r.MetaData != nil {
+		o.Progress("recording what was learned")
+		err = errors.Join(err, r.learn())
+		r.stats.Times.Learn = r.lap()
 	}
 	res.Stats = r.stats
 	return res, err

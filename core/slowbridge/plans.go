@@ -269,6 +269,41 @@ func (b *Bridge) site(scope int, rip uint64, in *isa.Inst, code []byte, operands
 	return site
 }
 
+// AskUnseen asks about an instruction with memory operands of which nothing was learned in this context, nor what the context is. It
+// returns the routes of its operands too. told, if not nil, is for U: which operands' addresses tell whose they are.
+func (b *Bridge) AskUnseen(scope int, rip uint64, in *isa.Inst, seen [2]cpu.Reasons, told *[2]bool) (p policy.Plan, routes []policy.Route, err error) {
+	q := &b.questions
+	code := b.bytes(rip, in)
+	category := policy.Unknown
+	if told == nil {
+		category = b.join(scope, &touched{rip, *in, seen}, nil)
+	}
+	s := b.site(scope, rip, in, code, seen, category, nil)
+	for i, o := range s.Operands {
+		routes = append(routes, o.Route)
+		if told != nil && told[Touched(in)[i]] {
+			s.Operands[i].Reason = policy.ByAddress
+		}
+	}
+	this := question{"unseen " + planKey(scope, rip, nil), seen, category}
+	p, ok := q.answers[this]
+	if ok || !q.interests.Want(category, s.Scope, s.Symbol) {
+		return p, routes, nil
+	}
+	plans, err := q.ask([]policy.Site{s})
+	if err == nil {
+		p = plans[0]
+		q.answers[this] = p
+	}
+	return p, routes, err
+}
+
+// Operands describes the memory operands of an instruction, which has those with reasons.
+func (b *Bridge) Operands(rip uint64, in *isa.Inst, seen [2]cpu.Reasons) []policy.Operand {
+	ops, _ := b.operands(rip, in, b.bytes(rip, in), seen)
+	return ops
+}
+
 // join is what an instruction is found to be with what it touches, with what it touched in other contexts, in this run as far as it was
 // looked at, and in all that Meta-Data knows.
 func (b *Bridge) join(scope int, t *touched, known *metadata.Entry) policy.Category {
