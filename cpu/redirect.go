@@ -31,8 +31,8 @@ type Redirection struct {
 	// Unmapped is told of an access that Translate could not place; its error ends the run. With nil, the access is a page
 	// fault.
 	Unmapped func(site, la uint64) error
-	// Plan, if not nil, is asked once for each site and context, before it executes the first time in one of the ways that Asks says; nil
-	// stands for TouchOther. It is not asked in a subtree that stays local.
+	// Plan, if not nil, is asked once for each site and context (again if it is in several blocks), before it executes the first time in one
+	// of the ways that Asks says; nil stands for TouchOther. It is not asked in a subtree that stays local.
 	Plan func(Touch) (Plan, error)
 	Asks func(scope int, rip uint64) Touches
 	// Check, if not nil, is told of the route of each memory operand above user space, where the route is not to a substitute's

@@ -375,6 +375,87 @@ func TestFrozenLoads(t *testing.T) {
 	}
 }
 
+// TestAsks: what Asks says is asked about is, once in a context, and what the plan says happens.
+func TestAsks(t *testing.T) {
+	all := TouchOther | TouchLocal | TouchNone
+	call := "e8 " + le(uint64(atFunc-(atCode+5+5)), 4) // behind a move
+	for _, c := range []struct {
+		name, code string
+		asks       Touches
+		at         uint64 // of the instruction that has the plan, behind atCode
+		plan       Plan
+		rbx        uint64
+		asked      int // the instructions before HLT, and it
+	}{
+		{"nothing", loadRoot + loadNext, 0, 8, Plan{Elide: true}, 0x77, 0},
+		{"what touches the other machine", loadRoot + loadNext + "90", TouchOther, 8, Plan{Elide: true}, 0, 2},
+		{"a local load", "bb01000000" + "488b1c2508e10000", TouchLocal, 5, Plan{Frozen: true, Value: 9}, 9, 1},
+		{"a local load elsewhere", "488b1c2508e10000", TouchLocal, 0, Plan{Other: [2]bool{true}}, 0x77, 1},
+		{"and what comes of it", "488b042500e10000" + "488b1c2508e10000", TouchOther, 0, Plan{Other: [2]bool{true}}, 0x10ca1, 0},
+		{"the stack stays", "6a05" + "488b1c24", TouchLocal, 2, Plan{Other: [2]bool{true}}, 5, 1},
+		{"user space stays", "488b1c2500080000", TouchLocal, 0, Plan{Other: [2]bool{true}}, 0, 1},
+		{"a string", "be08e10000" + "bf00f00000" + "48a5" + "488b1c2500f00000", TouchLocal, 10, Plan{Other: [2]bool{true}}, 0x77, 2},
+		{"a move", "bb01000000" + "bb02000000", TouchNone, 5, Plan{Elide: true}, 1, 3},
+		{"LEA", "bb01000000" + "488d5b08", TouchNone, 5, Plan{Elide: true}, 1, 3},
+		{"a call", "bb01000000" + call, TouchNone, 5, Plan{Elide: true}, 1, 3},
+		{"no call", "bb01000000" + call, TouchNone, 0, Plan{}, 4, 5},
+		{"a return", "bb01000000" + call, TouchNone, atFunc + 5 - atCode, Plan{Elide: true}, 4, 5}, // HLT is behind it as well
+		{"a branch", "31db" + "83fb00" + "7405" + "bb05000000", TouchNone, 5, Plan{Elide: true}, 5, 5},
+		{"no branch", "31db" + "83fb00" + "7405" + "bb05000000", TouchNone, 0, Plan{}, 0, 4},
+		{"a comparison", "31db" + "83fb01" + "7405" + "bb05000000", TouchNone, 2, Plan{Elide: true}, 0, 4},
+		{"a compared operand", "31db" + "833c250080000000" + "7505" + "bb05000000", all, 2, Plan{Frozen: true, Value: 7}, 0, 4},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newRedirectRig(t)
+			b.r.Scratch, b.r.Constant = 0x1f0000, 0x1f1000
+			copy(b.ram[atFunc:], unhex("bb04000000 c3 f4"))
+			b.r.Asks = func(scope int, rip uint64) Touches {
+				if scope != b.s.ID {
+					t.Errorf("scope %d", scope)
+				}
+				return c.asks
+			}
+			asked := 0
+			b.r.Plan = func(at Touch) (Plan, error) {
+				asked++
+				if at.RIP == atCode+c.at && at.RIP-atCode < 0x1000 {
+					return c.plan, nil
+				}
+				return Plan{}, nil
+			}
+			b.run(c.code)
+			b.wantReg(isa.RBX, c.rbx)
+			if asked != c.asked {
+				t.Errorf("asked %d times, want %d", asked, c.asked)
+			}
+		})
+	}
+	t.Run("a local subtree", func(t *testing.T) {
+		b := newRedirectRig(t)
+		b.r.Hooks[atFunc] = Hook{Kind: HookLocal}
+		copy(b.ram[atFunc:], unhex("488b1c2508e10000 c3"))
+		b.r.Asks = func(int, uint64) Touches { return all }
+		b.r.Plan = func(at Touch) (Plan, error) {
+			if at.RIP >= atFunc {
+				t.Errorf("asked about %#x", at.RIP)
+			}
+			return Plan{}, nil
+		}
+		b.run("bb01000000" + call)
+		b.wantReg(isa.RBX, 0x10ca1)
+	})
+	t.Run("once", func(t *testing.T) {
+		b := newRedirectRig(t)
+		asked := 0
+		b.r.Asks = func(int, uint64) Touches { return all }
+		b.r.Plan = func(at Touch) (Plan, error) { asked++; return Plan{}, nil }
+		b.run("b905000000" + "488b1c2508e10000" + "ffc9" + "75f4") // five times
+		if asked != 4+3+1 {                                        // by block, and the loop is one of its own
+			t.Errorf("asked about %d instructions", asked)
+		}
+	})
+}
+
 // TestElidedCall: a call that is skipped is none, neither for what follows nor for its context.
 func TestElidedCall(t *testing.T) {
 	b := newRedirectRig(t)

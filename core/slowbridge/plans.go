@@ -16,7 +16,7 @@ type questions struct {
 	plans     func([]policy.Site) ([]policy.Plan, error)
 	interests policy.Interests
 	asks      map[functionKey]cpu.Touches
-	// planned are plans that change something, by site and context, and neutral the answers about instructions without memory operands.
+	// planned are the plans by site and context, and neutral those of instructions without memory operands.
 	planned    map[string]policy.Plan
 	neutral    map[neutralKey]policy.Plan
 	categories map[siteKey]policy.Category // of what was looked at with memory operands
@@ -122,9 +122,6 @@ func (b *Bridge) plan(t cpu.Touch) (cpu.Plan, error) {
 	if p.Default() {
 		return cpu.Plan{}, nil
 	}
-	if t.Operands != [2]cpu.Reasons{} {
-		b.questions.planned[planKey(t.Scope, t.RIP, t.Context)] = p
-	}
 	ops, index := b.operands(t.RIP, t.Inst, b.bytes(t.RIP, t.Inst), t.Operands)
 	return b.carryOut(t.RIP, ops, index, &p)
 }
@@ -150,15 +147,30 @@ func (b *Bridge) Ask(t *cpu.Touch) (policy.Plan, error) {
 		}
 		return p, nil
 	}
-	if p, ok := known.Plan(b.frames(t.Context)); ok {
+	key := planKey(t.Scope, t.RIP, t.Context)
+	if p, ok := q.planned[key]; ok {
 		return p, nil
 	}
+	if p, ok := known.Plan(b.frames(t.Context)); ok {
+		q.planned[key] = p
+		return p, nil
+	}
+	p, err := b.askHere(t, key, id, code, known)
+	if err == nil {
+		q.planned[key] = p
+	}
+	return p, err
+}
+
+// askHere is Ask for an instruction with memory operands in a context of which nothing is known.
+func (b *Bridge) askHere(t *cpu.Touch, key string, id metadata.ScopeID, code []byte, known *metadata.Entry) (policy.Plan, error) {
+	q := &b.questions
 	function := functionKey{t.Scope, b.function(t.RIP)}
 	now := touched{t.RIP, *t.Inst, t.Operands}
 	category := b.join(t.Scope, &now, known)
 	q.categories[siteKey{t.Scope, t.RIP}] = category
 	defer q.remember(function, now)
-	this := question{planKey(t.Scope, t.RIP, t.Context), t.Operands, category}
+	this := question{key, t.Operands, category}
 	if p, ok := q.answers[this]; ok {
 		return p, nil
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hybridbridge/emu/core/inspect"
 	"github.com/hybridbridge/emu/core/metadata"
+	"github.com/hybridbridge/emu/core/policy"
 	"github.com/hybridbridge/emu/core/policy/host"
 	"github.com/hybridbridge/emu/core/slowbridge"
 )
@@ -36,6 +37,10 @@ func plans(t *testing.T, o inspect.Options) {
 		{"discards", "R", "cut -d' ' -f14,15 /proc/1/stat", "", ""},
 		{"refuses", "R", "ps -eo pid,args", "", "a handler refuses the store into the snapshot at "},
 		{"traps", "R", "cat /proc/loadavg", "", "traps: no load average"},
+		{"freezes-locals", "NR", "cat /proc/loadavg", "3.00 3.00 3.00 ", ""},
+		{"redirects", "NR", "cat /proc/misc", "cpu_dma_latency", ""},
+		{"skips", "N", "cat /proc/loadavg", "/", ""},
+		{"stops", "N", "cat /proc/loadavg", "", "stops: no load average is returned"},
 	} {
 		t.Run(c.name+" "+c.category, func(t *testing.T) {
 			policies, err := host.Open(planner(t, c), hclog.NewNullLogger())
@@ -57,6 +62,85 @@ func plans(t *testing.T, o inspect.Options) {
 			c.try(t, o, usual)
 		})
 	}
+}
+
+// unseen: where Meta-Data has lost what SLOW-BRIDGE learned, FAST-BRIDGE asks the handlers itself, once, and does what it would have done.
+func unseen(t *testing.T, o inspect.Options) {
+	for _, c := range []struct {
+		planned
+		function string
+		lost     policy.Category
+	}{
+		{planned{"decides", "U", "lsmod", "", ""}, "m_show", policy.Redirectable},
+		{planned{"skips", "N", "cat /proc/loadavg", "", ""}, "loadavg_proc_show", policy.Neutral},
+		{planned{"freezes-locals", "NR", "cat /proc/loadavg", "", ""}, "loadavg_proc_show", policy.NonRedirectable},
+		{planned{"nobody", "", "lsmod", "", "install a handler of category U"}, "m_show", policy.Redirectable},
+	} {
+		t.Run(c.name+" "+c.category, func(t *testing.T) {
+			policies, err := host.Open(planner(t, c.planned), hclog.NewNullLogger())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer policies.Close()
+			o := o
+			o.Policies = policies
+			o.MetaData = &metadata.Store{Path: filepath.Join(t.TempDir(), "metadata.db")}
+			slow, _, err := run(o, c.command)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.MetaData = without(t, o.MetaData, c.function, c.lost)
+			o.Fast = inspect.FastEmulated
+			for warm := range 2 {
+				fast, res, err := run(o, c.command)
+				if c.finding != "" {
+					if !errors.Is(err, slowbridge.ErrFinding) || !strings.Contains(err.Error(), c.finding) {
+						t.Errorf("%v", err)
+					}
+					continue
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if fast.stdout.String() != slow.stdout.String() {
+					t.Errorf("FAST-BRIDGE prints\n%s, SLOW-BRIDGE\n%s", &fast.stdout, &slow.stdout)
+				}
+				if asked := res.Stats.Asked; (asked == 0) != (warm == 1) || res.Stats.Fast.Trainings != 0 {
+					t.Errorf("run %d asked about %d instructions: %+v", warm, asked, res.Stats.Fast)
+				}
+			}
+		})
+	}
+}
+
+// without returns a store that lacks the instructions of a function that are of a category.
+func without(t *testing.T, s *metadata.Store, function string, c policy.Category) *metadata.Store {
+	t.Helper()
+	keys, err := s.Keys()
+	if err != nil || len(keys) != 1 {
+		t.Fatalf("%v, %v", keys, err)
+	}
+	set, err := s.Load(keys[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := 0
+	set = set.Filter(func(_ metadata.ScopeID, site *metadata.Site) bool {
+		y, _ := set.Symbol(site.Location)
+		if y.Function != function || site.Category != c {
+			return true
+		}
+		lost++
+		return false
+	})
+	if lost == 0 {
+		t.Fatalf("%s has no %v", function, c)
+	}
+	out := &metadata.Store{Path: filepath.Join(t.TempDir(), "metadata.db")}
+	if _, err := out.MergeAll(map[metadata.Key]*metadata.Set{keys[0]: set}); err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 // try runs a command cold and warm in SLOW-BRIDGE, and warm in FAST-BRIDGE. usual is what it prints without the handler.
@@ -106,7 +190,13 @@ func planner(t *testing.T, c planned) string {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", cmd, err, out)
 	}
-	m, err := host.Scan(dir, map[string]string{c.category: c.name})
+	handlers := map[string]string{}
+	if c.category != "" {
+		handlers[c.category] = c.name
+	} else if err := os.Remove(filepath.Join(dir, c.name)); err != nil {
+		t.Fatal(err)
+	}
+	m, err := host.Scan(dir, handlers)
 	if err == nil {
 		err = m.Write(dir)
 	}
