@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -96,22 +97,27 @@ has it. No program is started: "emu policy check" does that. The exit code is 1 
 
 // checkedPlugin is what emu policy check says about a plugin.
 type checkedPlugin struct {
-	Name  string `json:"name"`
-	Error string `json:"error,omitempty"`
+	Name string `json:"name"`
+	// Asked is what a handler wants to be asked about, each in the words of policy.Interest.
+	Asked []string `json:"asked_about,omitempty"`
+	Error string   `json:"error,omitempty"`
 }
 
 func newPolicyCheckCommand(logger func() (hclog.Logger, error)) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Start all policies, ask them about samples, and judge their answers",
-		Long: `Start every policy of a directory, ask it about a sample, and judge the answer. What the kernel policies say together is printed by
-scope. The exit code is 1 if something is wrong.`,
+		Long: `Start every policy of a directory, ask it about a sample, and judge the answer. It says about what each handler wants to be asked in a
+run, and what the kernel policies say together, by scope. The exit code is 1 if something is wrong.`,
 	}
 	hostFlags(c, logger, func(c *cobra.Command, h *host.Host, asJSON bool) error {
 		findings, merged, err := h.Check(c.Context())
 		checked, failed := make([]checkedPlugin, len(findings)), 0
 		for i, f := range findings {
 			checked[i].Name = f.Plugin.Name
+			for _, interest := range f.Interests {
+				checked[i].Asked = append(checked[i].Asked, interest.String())
+			}
 			if f.Err != nil {
 				checked[i].Error = f.Err.Error()
 				failed++
@@ -126,9 +132,15 @@ scope. The exit code is 1 if something is wrong.`,
 				return err
 			}
 		} else {
-			for _, p := range checked {
-				if p.Error == "" {
+			for i, p := range checked {
+				switch {
+				case p.Error != "":
+				case findings[i].Plugin.Kind == protocol.Kernel:
 					p.Error = "ok"
+				case len(p.Asked) == 0:
+					p.Error = "ok, leaves everything as observed"
+				default:
+					p.Error = "ok, is asked about " + strings.Join(p.Asked, "; ")
 				}
 				fmt.Fprintf(w, "%-20s %s\n", p.Name, p.Error)
 			}

@@ -27,6 +27,20 @@ func (i *Interest) Validate() error {
 	return nil
 }
 
+// String is such as "seq_*, m_show in procfs", or "everything".
+func (i Interest) String() string {
+	var s string
+	if len(i.Functions) > 0 {
+		s = strings.Join(i.Functions, ", ")
+	} else {
+		s = "everything"
+	}
+	if len(i.Scopes) > 0 {
+		s += " in " + strings.Join(i.Scopes, ", ")
+	}
+	return s
+}
+
 func matches(patterns []string, name string) bool {
 	for _, p := range patterns {
 		prefix, tree := strings.CutSuffix(p, "*")

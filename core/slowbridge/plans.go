@@ -255,7 +255,7 @@ func (b *Bridge) askNeutral(t *cpu.Touch) error {
 		code := text[at : at+uint64(in.Len)]
 		at += uint64(in.Len)
 		_, asked := q.neutral[neutralKey{siteKey{t.Scope, rip}, string(code)}]
-		if asked || rip == t.RIP || len(Touched(&in)) > 0 || b.known.Scope(id).Site(b.location(rip), code) != nil {
+		if asked || rip == t.RIP || in.Op == isa.INT3 || len(Touched(&in)) > 0 || b.known.Scope(id).Site(b.location(rip), code) != nil {
 			continue
 		}
 		add(rip, &in, code)

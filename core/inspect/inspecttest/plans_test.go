@@ -4,6 +4,7 @@ package inspecttest
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,7 +33,7 @@ type planned struct {
 func plans(t *testing.T, o inspect.Options) {
 	for _, c := range []planned{
 		{"freezes", "R", "cat /proc/loadavg", "3.00 3.00 3.00 ", ""},
-		{"elides", "R", "cat /proc/loadavg", " 0.00 ", ""},
+		{"elides", "R", "cat /proc/loadavg", " 0/", ""},
 		{"keeps", "Semi", "uname -n", "trusted\n", ""},
 		{"discards", "R", "cut -d' ' -f14,15 /proc/1/stat", "", ""},
 		{"refuses", "R", "ps -eo pid,args", "", "a handler refuses the store into the snapshot at "},
@@ -51,11 +52,11 @@ func plans(t *testing.T, o inspect.Options) {
 			o := o
 			usual := ""
 			if c.finding == "" {
-				x, _, err := run(o, c.command)
+				x, res, err := run(o, c.command)
 				if err != nil {
 					t.Fatal(err)
 				}
-				usual = x.stdout.String()
+				usual = said(x, res)
 			}
 			o.Policies = policies
 			o.MetaData = &metadata.Store{Path: filepath.Join(t.TempDir(), "metadata.db")}
@@ -71,10 +72,10 @@ func unseen(t *testing.T, o inspect.Options) {
 		function string
 		lost     policy.Category
 	}{
-		{planned{"decides", "U", "lsmod", "", ""}, "m_show", policy.Redirectable},
+		{planned{"decides", "U", "cat /proc/loadavg", "", ""}, "loadavg_proc_show", policy.Redirectable},
 		{planned{"skips", "N", "cat /proc/loadavg", "", ""}, "loadavg_proc_show", policy.Neutral},
 		{planned{"freezes-locals", "NR", "cat /proc/loadavg", "", ""}, "loadavg_proc_show", policy.NonRedirectable},
-		{planned{"nobody", "", "lsmod", "", "install a handler of category U"}, "m_show", policy.Redirectable},
+		{planned{"nobody", "", "cat /proc/loadavg", "", "install a handler of category U"}, "loadavg_proc_show", policy.Redirectable},
 	} {
 		t.Run(c.name+" "+c.category, func(t *testing.T) {
 			policies, err := host.Open(planner(t, c.planned), hclog.NewNullLogger())
@@ -163,7 +164,7 @@ func (c planned) try(t *testing.T, o inspect.Options, usual string) {
 			t.Fatalf("%s: %v", mode.what, err)
 		}
 		if i == 0 {
-			if answer = x.stdout.String(); answer == usual {
+			if answer = x.stdout.String(); said(x, res) == usual {
 				t.Errorf("the handler changes nothing: %s", usual)
 			}
 		}
@@ -177,6 +178,11 @@ func (c planned) try(t *testing.T, o inspect.Options, usual string) {
 			t.Errorf("%s: %+v", mode.what, s)
 		}
 	}
+}
+
+// said is what a tool has printed, and how much of the snapshot it has seen: what a handler changes of that need not change the answer.
+func said(x *tool, res inspect.Result) string {
+	return fmt.Sprintf("%s(%d redirected)", &x.stdout, res.Stats.Redirection.Routed)
 }
 
 // planner makes a directory of policies in which a program of testdata/planner is the handler of a category.

@@ -138,6 +138,36 @@ func TestPlans(t *testing.T) {
 	}
 }
 
+// All handlers are asked at once what they want to be asked about; one that says nothing about it, as an older program, is asked about
+// everything.
+func TestInterests(t *testing.T) {
+	h := open(t, directory(t, map[string]string{"N": "some", "NR": "older"}, map[string]string{"some": "broken", "older": "broken"}))
+	got, err := h.Interests(t.Context())
+	want := policy.Interests{
+		policy.Unknown: {{}}, policy.NonRedirectable: {{}}, policy.Neutral: {{Functions: []string{"seq_*"}, Scopes: []string{"procfs"}}},
+	}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v; want %+v", got, err, want)
+	}
+	for _, s := range h.Stats() {
+		calls := 1
+		if s.Plugin == "linux" || s.Plugin == "neutral" || s.Plugin == "nonredirectable" {
+			calls = 0 // it is no handler, or another is in its place
+		}
+		if s.Calls != calls || s.Sites != 0 {
+			t.Errorf("%+v", s)
+		}
+	}
+	for name, is := range map[string]error{"hangs-at-once": ErrHang, "panics-at-once": ErrCrash, "wants-nonsense": ErrNonsense} {
+		h := open(t, directory(t, map[string]string{"Semi": name}, map[string]string{name: "broken"}), WithDeadline(3*time.Second))
+		_, err := h.Interests(t.Context())
+		var named *Error
+		if !errors.As(err, &named) || named.Plugin != name || !errors.Is(err, is) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // Whatever a program does wrong is named, soon, and stays an error.
 func TestBroken(t *testing.T) {
 	const deadline = 3 * time.Second
@@ -157,6 +187,7 @@ func TestBroken(t *testing.T) {
 		{"routes", ErrNonsense, "5 routes for 1 operands"},
 		{"enums", ErrNonsense, "WriteRule 77"},
 		{"freezes", ErrNonsense, "no operand is read"},
+		{"sends-stack", ErrNonsense, "the snapshot has no [rax], where the stack is"},
 		{"linux", ErrNonsense, "no handler"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -167,8 +198,11 @@ func TestBroken(t *testing.T) {
 			}
 			h := open(t, directory(t, map[string]string{"R": c.name}, programs), WithDeadline(deadline))
 			s := site(policy.Redirectable)
-			if c.name == "freezes" {
+			switch c.name {
+			case "freezes":
 				s.Operands[0].Read = false
+			case "sends-stack":
+				s.Operands[0].Route, s.Operands[0].Reason = policy.Local, policy.ByStack
 			}
 			since := time.Now()
 			for range 2 {

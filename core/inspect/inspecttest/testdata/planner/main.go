@@ -21,7 +21,7 @@ var about = map[string][]policy.Interest{
 	"freezes-locals": {{Functions: []string{"loadavg_proc_*"}, Scopes: []string{"procfs"}}},
 	"redirects":      {{Functions: []string{"seq_list_*"}}},
 	"skips":          {{Functions: []string{"loadavg_proc_show"}}},
-	"decides":        {{Functions: []string{"m_show"}}},
+	"decides":        {{Functions: []string{"m_show", "loadavg_proc_show"}}},
 	"stops":          {{Functions: []string{"get_avenrun"}}},
 }
 
@@ -34,7 +34,7 @@ func plan(name string, s policy.Site) (p policy.Plan) {
 	case name == "freezes" && s.Symbol == "get_avenrun": // the load averages are fixed-point numbers with 11 bits behind the point
 		three := uint64(3 << 11)
 		p.Frozen = &three
-	case name == "elides" && s.Symbol == "get_avenrun" && strings.HasPrefix(s.Disassembly, "add "): // the last one
+	case name == "elides" && s.Symbol == "nr_running" && strings.HasPrefix(s.Disassembly, "add "): // a processor's
 		p.Elide = true
 	case name == "keeps" && s.Symbol == "__do_sys_newuname":
 		p.Routes = make([]policy.Route, len(s.Operands)) // local
@@ -49,7 +49,7 @@ func plan(name string, s policy.Site) (p policy.Plan) {
 		p.Elide = true
 	case name == "stops" && strings.HasPrefix(s.Disassembly, "ret"):
 		p.Trap = "no load average is returned"
-	case name == "decides" && s.Category == policy.Unknown && s.Symbol == "m_show":
+	case name == "decides" && s.Category == policy.Unknown:
 		for range s.Operands {
 			p.Routes = append(p.Routes, policy.Snapshot)
 		}

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-plugin"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/hybridbridge/emu/core/policy"
 	"github.com/hybridbridge/emu/core/policy/protocol"
@@ -39,9 +42,36 @@ func main() {
 		})
 	case "lost-extension":
 		sdk.ServePolicy(func(policy.Kernel) policy.Policy { return policy.Policy{Scopes: []policy.Scope{{Name: "nowhere"}}} })
+	case "some":
+		sdk.ServeHandler(func(policy.Site) policy.Plan { return policy.Plan{} }, policy.Interest{Functions: []string{"seq_*"}, Scopes: []string{"procfs"}})
+	case "wants-nonsense":
+		sdk.ServeHandler(func(policy.Site) policy.Plan { return policy.Plan{} }, policy.Interest{Functions: []string{"seq show"}})
+	case "older", "hangs-at-once", "panics-at-once":
+		plugin.Serve(&plugin.ServeConfig{
+			HandshakeConfig: protocol.Handshake(), VersionedPlugins: protocol.Plugins(nil, atOnce(name)), GRPCServer: plugin.DefaultGRPCServer,
+		})
 	default:
 		sdk.ServeHandler(func(policy.Site) policy.Plan { return plan(name) })
 	}
+}
+
+// atOnce is a handler that does wrong when it is asked what it wants to be asked about.
+type atOnce string
+
+// Interests is what a program of before there was the question answers, or worse.
+func (h atOnce) Interests(context.Context) ([]policy.Interest, error) {
+	switch h {
+	case "hangs-at-once":
+		time.Sleep(time.Hour)
+	case "panics-at-once":
+		panic("I want nothing")
+	}
+	return nil, status.Error(codes.Unimplemented, "unknown method")
+}
+
+// Plan leaves all as it is.
+func (atOnce) Plan(_ context.Context, sites []policy.Site) ([]policy.Plan, error) {
+	return make([]policy.Plan, len(sites)), nil
 }
 
 func plan(name string) (p policy.Plan) {
@@ -62,6 +92,8 @@ func plan(name string) (p policy.Plan) {
 	case "logs":
 		sdk.Logger().Error("the cat is on the keyboard", "paws", 4)
 		fmt.Fprintln(os.Stderr, `{"@message": 4, "@level": {}}`)
+	case "sends-stack":
+		p.Routes = []policy.Route{policy.Snapshot}
 	case "freezes":
 		p.Frozen = new(uint64)
 	}
