@@ -37,7 +37,8 @@ func TestPolicy(t *testing.T) {
 		strings.Count(r.stdout, "  ok\n") != 8 || !strings.Contains(r.stdout, "protocol 1") {
 		t.Errorf("ls: %+v", r)
 	}
-	if r := inDir("check"); r.code != 0 || strings.Count(r.stdout, " ok\n") != 8 || !strings.Contains(r.stdout, "procfs") || r.stderr != "" {
+	if r := inDir("check"); r.code != 0 || strings.Count(r.stdout, " ok\n") != 2 || strings.Count(r.stdout, " ok, leaves everything as observed\n") != 5 ||
+		strings.Count(r.stdout, " ok, is asked about everything\n") != 1 || !strings.Contains(r.stdout, "procfs") || r.stderr != "" {
 		t.Errorf("check: %+v", r)
 	}
 	var speeds []measured

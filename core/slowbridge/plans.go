@@ -293,7 +293,7 @@ func (b *Bridge) AskUnseen(scope int, rip uint64, in *isa.Inst, seen [2]cpu.Reas
 	s := b.site(scope, rip, in, code, seen, category, nil)
 	for i, o := range s.Operands {
 		routes = append(routes, o.Route)
-		if told != nil && told[Touched(in)[i]] {
+		if told != nil && told[Touched(in)[i]] && (o.Reason == policy.ByDefault || o.Reason == policy.ByTaint) {
 			s.Operands[i].Reason = policy.ByAddress
 		}
 	}

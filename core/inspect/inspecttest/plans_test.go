@@ -72,10 +72,10 @@ func unseen(t *testing.T, o inspect.Options) {
 		function string
 		lost     policy.Category
 	}{
-		{planned{"decides", "U", "cat /proc/loadavg", "", ""}, "loadavg_proc_show", policy.Redirectable},
+		{planned{"decides", "U", "cat /proc/1/syscall", "", ""}, "collect_syscall", policy.Redirectable},
 		{planned{"skips", "N", "cat /proc/loadavg", "", ""}, "loadavg_proc_show", policy.Neutral},
 		{planned{"freezes-locals", "NR", "cat /proc/loadavg", "", ""}, "loadavg_proc_show", policy.NonRedirectable},
-		{planned{"nobody", "", "cat /proc/loadavg", "", "install a handler of category U"}, "loadavg_proc_show", policy.Redirectable},
+		{planned{"nobody", "", "cat /proc/1/syscall", "", "install a handler of category U"}, "collect_syscall", policy.Redirectable},
 	} {
 		t.Run(c.name+" "+c.category, func(t *testing.T) {
 			policies, err := host.Open(planner(t, c.planned), hclog.NewNullLogger())

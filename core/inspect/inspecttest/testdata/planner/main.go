@@ -21,7 +21,7 @@ var about = map[string][]policy.Interest{
 	"freezes-locals": {{Functions: []string{"loadavg_proc_*"}, Scopes: []string{"procfs"}}},
 	"redirects":      {{Functions: []string{"seq_list_*"}}},
 	"skips":          {{Functions: []string{"loadavg_proc_show"}}},
-	"decides":        {{Functions: []string{"m_show", "loadavg_proc_show"}}},
+	"decides":        {{Functions: []string{"m_show", "collect_syscall"}}},
 	"stops":          {{Functions: []string{"get_avenrun"}}},
 }
 
@@ -43,15 +43,18 @@ func plan(name string, s policy.Site) (p policy.Plan) {
 	case name == "freezes-locals" && slices.Contains([]string{"[rsp]", "[rsp+0x8]", "[rsp+0x10]"}, s.Operands[0].Text) && s.Operands[0].Read:
 		three := uint64(3 << 11)
 		p.Frozen = &three
-	case name == "redirects" && s.Operands[0].Reason == policy.ByDefault && strings.HasPrefix(s.Context[0], "misc_"):
+	case name == "redirects" && s.Operands[0].Reason == policy.ByDefault && !s.Operands[0].Write: // the heads of lists, not the position
 		p.Routes = []policy.Route{policy.Snapshot}
 	case name == "skips" && strings.HasPrefix(s.Disassembly, "shr "): // the point's place
 		p.Elide = true
 	case name == "stops" && strings.HasPrefix(s.Disassembly, "ret"):
 		p.Trap = "no load average is returned"
 	case name == "decides" && s.Category == policy.Unknown:
-		for range s.Operands {
-			p.Routes = append(p.Routes, policy.Snapshot)
+		for _, o := range s.Operands {
+			if o.Reason == policy.ByDefault {
+				o.Route = policy.Snapshot
+			}
+			p.Routes = append(p.Routes, o.Route)
 		}
 	case name == "refuses" && stores:
 		p.Writes = policy.Refuse
