@@ -142,7 +142,8 @@ func newLine(s *metadata.Set, site *metadata.Site) Line {
 			l.Plan = append(l.Plan, p)
 		}
 	}
-	tree, groups := metadata.NewTree(site.Contexts)
+	_, seen := site.Answers()
+	tree, groups := metadata.NewTree(seen)
 	if tree != nil && tree.Depth != 0 {
 		l.Decide = tests(s, tree, "", nil)
 	}

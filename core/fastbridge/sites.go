@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/hybridbridge/emu/core/metadata"
-	"github.com/hybridbridge/emu/core/policy"
 	"github.com/hybridbridge/emu/cpu/isa"
 )
 
@@ -53,17 +52,8 @@ func newSite(o *metadata.Outline, module string, m metadata.OutlineSite, address
 		return t
 	}
 	if full := o.Site(module, m); full != nil {
-		contexts := full.Contexts
-		if slices.ContainsFunc(full.Operands, func(o metadata.Operand) bool { return o.Seen&metadata.SeenAs(policy.Local, policy.ByHandler) != 0 }) {
-			contexts = nil
-			for _, c := range full.Contexts {
-				if len(c.Path) == 0 && c.Marks&metadata.Adjusted != 0 {
-					t.kept = append(t.kept, c)
-				} else {
-					contexts = append(contexts, c)
-				}
-			}
-		}
+		var contexts []metadata.Context
+		t.kept, contexts = full.Answers()
 		t.choices, t.byAddress = newChoices(contexts, needing(contexts)), full.ByAddress()
 		t.planned = slices.ContainsFunc(contexts, planned)
 	}

@@ -42,7 +42,8 @@ func (s *Set) Conflicts() []Conflict {
 
 func siteConflicts(id ScopeID, s *Site) []Conflict {
 	var out []Conflict
-	_, groups := NewTree(s.Contexts)
+	_, seen := s.Answers()
+	_, groups := NewTree(seen)
 	for _, g := range groups {
 		out = append(out, Conflict{id, s, g})
 	}

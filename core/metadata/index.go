@@ -39,7 +39,7 @@ func NewIndex(s *Set) *Index { return &Index{set: s, scopes: map[ScopeID]*ScopeI
 
 // compile does what only some entries need.
 func (e *Entry) compile() {
-	contexts := e.Site.Contexts
+	_, contexts := e.Site.Answers()
 	e.exact = make(map[string]*Decision, len(contexts))
 	e.plans = make(map[string]policy.Plan, len(contexts))
 	for i := range contexts {
@@ -58,7 +58,10 @@ func (e *Entry) compile() {
 
 // Tree is what tells the contexts apart; a leaf if they agree, nil if there are none.
 func (e *Entry) Tree() *Tree {
-	e.treeOnce.Do(func() { e.tree, _ = NewTree(e.Site.Contexts) })
+	e.treeOnce.Do(func() {
+		_, seen := e.Site.Answers()
+		e.tree, _ = NewTree(seen)
+	})
 	return e.tree
 }
 

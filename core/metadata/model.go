@@ -250,6 +250,23 @@ type Site struct {
 	Contexts []Context
 }
 
+// Answers splits the contexts: seen are those that were seen, and answers what handlers have said of the site where nothing else is known
+// of it, in no particular context. Those have no path and are Adjusted, and the operands say ByHandler.
+func (s *Site) Answers() (answers, seen []Context) {
+	byHandler := func(o Operand) bool { return o.Seen&SeenAs(policy.Local, policy.ByHandler) != 0 }
+	if !slices.ContainsFunc(s.Operands, byHandler) {
+		return nil, s.Contexts
+	}
+	for _, c := range s.Contexts {
+		if len(c.Path) == 0 && c.Marks&Adjusted != 0 {
+			answers = append(answers, c)
+		} else {
+			seen = append(seen, c)
+		}
+	}
+	return answers, seen
+}
+
 func (s *Site) compare(t *Site) int {
 	if c := s.Location.compare(t.Location); c != 0 {
 		return c

@@ -42,3 +42,29 @@ func TestObserved(t *testing.T) {
 		t.Errorf("nothing known: %v", c)
 	}
 }
+
+// TestAnswers: what handlers have said of a site in no particular context is no conflict with what was seen there.
+func TestAnswers(t *testing.T) {
+	answer := metadata.Context{Decision: metadata.Decision{Plan: policy.Plan{Elide: true}}, Marks: metadata.Adjusted}
+	seen := metadata.Context{
+		Path:     []metadata.Frame{{Return: metadata.Location{Offset: 1}, Depth: 8}},
+		Decision: metadata.Decision{Routes: []policy.Route{policy.Local}},
+	}
+	for _, c := range []struct {
+		reason            policy.Reason
+		answers, conflict int
+	}{{policy.ByHandler, 1, 0}, {policy.ByDefault, 0, 1}} {
+		set := &metadata.Set{}
+		id := metadata.ScopeID{Syscall: "read"}
+		if err := set.Add(id, metadata.Site{
+			Bytes: []byte{0x48, 0x8b, 0x00}, Operands: []metadata.Operand{{Text: "[rax]", Seen: metadata.SeenAs(policy.Local, c.reason)}},
+			Contexts: []metadata.Context{answer, seen},
+		}); err != nil {
+			t.Fatal(err)
+		}
+		answers, contexts := set.Sites(id)[0].Answers()
+		if len(answers) != c.answers || len(answers)+len(contexts) != 2 || len(set.Conflicts()) != c.conflict {
+			t.Errorf("%v: %d answers, %d contexts, %d conflicts", c.reason, len(answers), len(contexts), len(set.Conflicts()))
+		}
+	}
+}
