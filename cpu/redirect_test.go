@@ -475,8 +475,14 @@ func TestPlansOfSteps(t *testing.T) {
 	codes := []string{"488b5808", "48895808", "48015808", "4801 58 08", "f0480fc15808", "ff7008", "8f4008", "480f4b5808", "48a5"}
 	for _, code := range codes {
 		for _, plan := range []Plan{
-			{}, {Elide: true}, {Discard: true}, {Frozen: true, Value: 3}, {Local: [2]bool{true}}, {Local: [2]bool{false, true}},
-			{Discard: true, Frozen: true, Value: 3}, {Discard: true, Local: [2]bool{true}},
+			{},
+			{Elide: true},
+			{Discard: true},
+			{Frozen: true, Value: 3},
+			{Local: [2]bool{true}},
+			{Local: [2]bool{false, true}},
+			{Discard: true, Frozen: true, Value: 3},
+			{Discard: true, Local: [2]bool{true}},
 		} {
 			var rigs [2]*redirectRig
 			for i := range rigs {

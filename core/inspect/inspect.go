@@ -375,7 +375,7 @@ func (r *run) askPolicy(ctx context.Context) error {
 	}()
 	var err error
 	r.policy, err = r.Policies.Policy(ctx, policy.Kernel{Banner: r.kernel.Banner, Release: r.kernel.Release, Bits: r.image.Bits})
-	if err = cmp.Or(err, <-handlers); err != nil {
+	if err = errors.Join(err, <-handlers); err != nil {
 		return err
 	}
 	if b, err := json.Marshal(answer{r.Policies.Digest(), r.policy, r.interests}); err == nil {
