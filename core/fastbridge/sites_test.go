@@ -51,7 +51,7 @@ func TestPlannedSites(t *testing.T) {
 			t.Fatal(err)
 		}
 		o := set.Outline(id)
-		s := newSite(o, o.Sites[0], 0x1000, in)
+		s := newSite(o, "", o.Modules[0].Sites[0], 0x1000, in)
 		if s.place != c.place || s.planned != c.planned || len(s.choices.known) != c.known || len(s.kept) != c.kept {
 			t.Errorf("%s: place %d, planned %v, %d contexts, %d kept", c.name, s.place, s.planned, len(s.choices.known), len(s.kept))
 		}
