@@ -123,7 +123,11 @@ func Show(w io.Writer, key metadata.Key, s *metadata.Set) error {
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "%s\n  banner      %s\n  BTF sha256  %s\n  policy      %s\n", key.ID(), key.Banner, key.BTFHash, key.Policy)
 	for _, t := range s.Trainings() {
-		fmt.Fprintf(&out, "  training    %s (snapshot %s, %d instructions)\n", strings.Join(t.Command, " "), t.Snapshot, t.Instructions)
+		stopped := ""
+		if t.Partial {
+			stopped = ", stopped then"
+		}
+		fmt.Fprintf(&out, "  training    %s (snapshot %s, %d instructions%s)\n", strings.Join(t.Command, " "), t.Snapshot, t.Instructions, stopped)
 	}
 	for _, id := range s.Scopes() {
 		l := New(s, id)

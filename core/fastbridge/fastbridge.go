@@ -48,8 +48,9 @@ type Config struct {
 	Resolve func(slowbridge.Guest) (*slowbridge.Bridge, error)
 	// Known is what was learned before. It may be nil.
 	Known *metadata.Set
-	// Train is FALLBACK: it learns what SLOW-BRIDGE makes of the command and returns all that is known then, or ErrTrained.
-	Train func(reason string) (*metadata.Set, error)
+	// Train is FALLBACK: it learns what SLOW-BRIDGE makes of the command, at least until it has come to the instruction at unknown in the
+	// scope, if it ever does, and returns all that is known then, or ErrTrained. last says that doing it again would teach nothing.
+	Train func(scope metadata.ScopeID, unknown metadata.Location, reason string) (known *metadata.Set, last bool, err error)
 	// ExitSwitching has the guest leave at each int3 and switch views, as in the paper, instead of displacing instructions by itself.
 	ExitSwitching bool
 }
@@ -139,7 +140,8 @@ type Bridge struct {
 	scopes  map[metadata.ScopeID]*scope
 	byEntry map[uint64]*scope // by the address of struct scope in the monitor
 	initial vcpu.State
-	trained bool // FALLBACK has nothing to add
+	trained bool             // FALLBACK has nothing to add
+	met     map[unknown]bool // what it was asked about
 	learned *metadata.Set
 	stepper *cpu.CPU
 	stepped bool // the stepper's last instruction ended well
@@ -168,7 +170,7 @@ func New(cfg Config, views []byte) (*Bridge, error) {
 	b := &Bridge{
 		cfg: cfg, vm: cfg.Machine, set: cfg.Known, scopes: map[metadata.ScopeID]*scope{}, byEntry: map[uint64]*scope{},
 		elided: map[[2]uint64]bool{}, displaced: map[uint64]uint64{}, asks: map[uint64]uint64{}, substitutes: map[uint64]uint64{},
-		trampolines: map[uint64]uint64{}, texts: map[uint64]*[4096]byte{}, aliases: aliases{map[int]int{}, map[int]int{}}, types: []uint64{0},
+		trampolines: map[uint64]uint64{}, met: map[unknown]bool{}, texts: map[uint64]*[4096]byte{}, aliases: aliases{map[int]int{}, map[int]int{}}, types: []uint64{0},
 	}
 	if b.set == nil {
 		b.set = new(metadata.Set)

@@ -240,7 +240,7 @@ func (f *frame) unknownCode() error {
 		return fmt.Errorf("at %s: %w", b.format(f.rip), err)
 	}
 	at := f.derive(&in, f.rip)
-	if at == nowhere || !b.trained && f.asks(f.rip) != 0 {
+	if at == nowhere || !f.trained() && f.asks(f.rip) != 0 {
 		return f.unknown()
 	}
 	if done, err := f.askDerived(&in, at); done || err != nil {
@@ -326,13 +326,14 @@ func (f *frame) unknown() error {
 	b, s := f.b, f.scope
 	b.stats.Unknown++
 	switch {
-	case b.trained:
+	case f.trained():
 		return f.afterTraining()
 	case b.cfg.Train == nil:
 		return fmt.Errorf("nothing is known about the instruction at %s", b.format(f.rip))
 	}
 	since := time.Now()
-	set, err := b.cfg.Train(fmt.Sprintf("%s in %s", b.format(f.rip), s.id))
+	b.met[unknown{s.id, f.rip}] = true
+	set, last, err := b.cfg.Train(s.id, b.slow.Location(f.rip), fmt.Sprintf("%s in %s", b.format(f.rip), s.id))
 	switch {
 	case errors.Is(err, ErrTrained):
 		b.trained = true
@@ -340,7 +341,7 @@ func (f *frame) unknown() error {
 	case err != nil:
 		return trainingError{err}
 	}
-	b.trained = true
+	b.trained = last
 	b.stats.Trainings++
 	b.stats.Fallback += time.Since(since)
 	b.set, b.outlines = set, nil
@@ -352,6 +353,15 @@ func (f *frame) unknown() error {
 	}
 	return b.refresh(s, b.clean) // and the guest meets the same instruction again
 }
+
+// unknown is an instruction in a scope.
+type unknown struct {
+	scope metadata.ScopeID
+	rip   uint64
+}
+
+// trained reports whether FALLBACK has nothing to say about the instruction.
+func (f *frame) trained() bool { return f.b.trained || f.b.met[unknown{f.scope.id, f.rip}] }
 
 // afterTraining is about an instruction of which FALLBACK has learned nothing.
 func (f *frame) afterTraining() error {

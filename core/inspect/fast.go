@@ -11,6 +11,7 @@ import (
 
 	"github.com/hybridbridge/emu/core/fastbridge"
 	"github.com/hybridbridge/emu/core/metadata"
+	"github.com/hybridbridge/emu/core/session"
 	"github.com/hybridbridge/emu/core/slowbridge"
 )
 
@@ -41,7 +42,9 @@ func (r *run) connectFast(ctx context.Context) error {
 			cfg.Guest = g
 			return slowbridge.Resolve(cfg)
 		},
-		Train: func(reason string) (*metadata.Set, error) { return r.train(ctx, reason) },
+		Train: func(id metadata.ScopeID, at metadata.Location, reason string) (*metadata.Set, bool, error) {
+			return r.train(ctx, &goal{scope: id, at: at}, reason)
+		},
 	}, views)
 	r.keepTypes()
 	r.stats.Times.Connect = r.lap()
@@ -49,38 +52,86 @@ func (r *run) connectFast(ctx context.Context) error {
 	return err
 }
 
+// goal is what FALLBACK wants to know. SLOW-BRIDGE runs the tool to its end if that is not too far away: a tool that never ends is stopped some
+// time after the goal was reached.
+type goal struct {
+	scope metadata.ScopeID
+	at    metadata.Location
+	// least is how many instructions it runs at least.
+	least uint64
+}
+
+// goalStep is after how many instructions SLOW-BRIDGE looks whether the goal was reached. Tools such as ps take 10 to 30 million in all.
+const goalStep = 100_000_000
+
+// reached reports whether the instruction was seen.
+func (g *goal) reached(b *slowbridge.Bridge) bool { return b != nil && b.Observed(g.scope, g.at) }
+
+// more is session.Config.OnBudget for a run with a goal: as much again as it took to reach it, and some steps. Where a run before did
+// not reach it, this one goes four times as far at most.
+func (r *run) more() uint64 {
+	g := r.goal
+	switch {
+	case r.until != 0:
+	case g.reached(r.bridge):
+		r.until = max(2*r.granted+3*goalStep, g.least)
+	case g.least != 0 && r.granted >= 2*g.least: // it was not on the way last time either
+		r.until = r.granted
+	}
+	limit := r.limit()
+	if r.until != 0 {
+		limit = min(limit, r.until)
+	}
+	n := min(goalStep, limit-min(r.granted, limit))
+	r.granted += n
+	return n
+}
+
 // train is FALLBACK: it runs the same command on the same snapshot in SLOW-BRIDGE, and returns all that is known then. SLOW-BRIDGE
-// repeats, so that it is not asked twice.
-func (r *run) train(ctx context.Context, reason string) (*metadata.Set, error) {
+// repeats, so that a run that came to its end, or that took all of its budget, has nothing more to say; one that was stopped before has, if it
+// goes on for longer.
+func (r *run) train(ctx context.Context, g *goal, reason string) (set *metadata.Set, last bool, err error) {
 	id, err := identity(r.Snapshot)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	if r.trained || r.known != nil && slices.ContainsFunc(r.known.Trainings(), func(t metadata.Training) bool {
-		return t.Snapshot == id && slices.Equal(t.Command, r.Argv)
-	}) {
-		return nil, fastbridge.ErrTrained
-	}
-	r.trained = true
-	r.Progress("training in SLOW-BRIDGE, for " + reason)
 	o := r.Options
 	o.Began = time.Time{}
 	o.Fast, o.Stdout, o.Stderr, o.Console, o.Trace = FastOff, io.Discard, io.Discard, nil, nil
-	if o.MetaData == nil {
-		dir, err := os.MkdirTemp("", "emu-train-")
-		if err != nil {
-			return nil, err
+	if o.Accel != nil {
+		o.Accel, o.Budget = nil, 0 // it was in nanoseconds
+	}
+	limit := (&run{Options: o, policy: r.policy}).limit()
+	if r.known != nil {
+		for _, t := range r.known.Trainings() {
+			if t.Snapshot != id || !slices.Equal(t.Command, r.Argv) {
+				continue
+			}
+			if !t.Partial || t.Instructions >= limit {
+				return nil, false, fastbridge.ErrTrained
+			}
+			g.least = 2 * t.Instructions
 		}
-		defer os.RemoveAll(dir)
-		o.MetaData = &metadata.Store{Path: filepath.Join(dir, "metadata.db")}
+	}
+	r.Progress("training in SLOW-BRIDGE, for " + reason)
+	o.goal = g
+	temporary := o.MetaData == nil
+	if temporary {
+		if r.unkept == "" {
+			if r.unkept, err = os.MkdirTemp("", "emu-train-"); err != nil {
+				return nil, false, err
+			}
+		}
+		o.MetaData = &metadata.Store{Path: filepath.Join(r.unkept, "metadata.db")}
 	}
 	since := r.sess.Machine().VCPU().Instructions()
 	res, err := Run(ctx, o)
 	r.stats.Asked += res.Stats.Asked
-	if err != nil {
-		return nil, err
+	stopped := errors.Is(err, session.ErrBudget)
+	if err != nil && !stopped {
+		return nil, false, err
 	}
 	r.sess.Extend(r.sess.Machine().VCPU().Instructions() - since)
 	r.known, err = o.MetaData.LoadLazily(r.key())
-	return r.known, err
+	return r.known, !stopped || res.Stats.Instructions >= limit, err
 }

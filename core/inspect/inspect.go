@@ -73,8 +73,10 @@ type Options struct {
 	Policies Policies
 	// MetaData, if not nil, is what is known already and where this run adds what it learns.
 	MetaData *metadata.Store
-	// Budget is how many instructions the tool may take; 0 leaves it to the policy, then to DefaultBudget.
+	// Budget is how many instructions the tool may take; 0 leaves it to the policy, then to DefaultBudget. With Accel it is in nanoseconds,
+	// and FALLBACK's SLOW-BRIDGE takes it for 0.
 	Budget uint64
+	goal   *goal // of FALLBACK
 	// Trace, if not nil, receives a line for each system call.
 	Trace io.Writer
 	// CheckLayout has routes judged by addresses: see slowbridge.Layout.
@@ -213,14 +215,15 @@ type run struct {
 	bridge    *slowbridge.Bridge
 	above     uint64 // the physical address where the trusted VM's memory begins
 	fast      *fastbridge.Bridge
-	// trained says that SLOW-BRIDGE has run the command.
-	trained bool
-	load    func() (*metadata.Set, error) // what is known, once
-	known   *metadata.Set
-	sess    *session.Session
-	done    func() // with table
-	stats   Stats
-	since   time.Time
+	// What a run with a goal may take and, once it was reached, where it ends.
+	granted, until uint64
+	unkept         string                        // the folder of what FALLBACK learned and nobody keeps
+	load           func() (*metadata.Set, error) // what is known, once
+	known          *metadata.Set
+	sess           *session.Session
+	done           func() // with table
+	stats          Stats
+	since          time.Time
 }
 
 // lap returns the time since the last lap.
@@ -279,7 +282,12 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 		}
 		policyErr <- err
 	}()
-	defer func() { r.done() }()
+	defer func() {
+		r.done()
+		if r.unkept != "" {
+			err = errors.Join(err, os.RemoveAll(r.unkept))
+		}
+	}()
 	r.load = sync.OnceValues(r.metaData)
 	go r.load()
 	state, err := r.prepare(preparing)
@@ -291,11 +299,15 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 
 	o.Progress("restoring the trusted VM")
 	cfg := session.Config{
-		Budget: cmp.Or(o.Budget, r.policy.Budget, DefaultBudget), Console: o.Console, Log: o.Log, OnOutcome: r.outcome,
+		Budget: r.limit(), Console: o.Console, Log: o.Log, OnOutcome: r.outcome,
 	}
 	if o.Fast == FastOff {
 		cfg.Taint, cfg.Beyond = &cpu.TaintOptions{PointerPart: true}, r.memory.Page
 		cfg.OnStart = func(int) error { return r.connect(ctx) }
+		if o.goal != nil {
+			r.granted = min(goalStep, cfg.Budget)
+			cfg.Budget, cfg.OnBudget = r.granted, r.more
+		}
 	} else {
 		if cfg.Accel = o.Accel; cfg.Accel != nil {
 			cfg.TimerSlack = TimerSlack
@@ -346,7 +358,7 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	// What was seen of a tool that does not end, and that is stopped, is worth as much.
 	if (err == nil || errors.Is(err, session.ErrBudget)) && r.bridge != nil && r.MetaData != nil {
 		o.Progress("recording what was learned")
-		err = errors.Join(err, r.learn())
+		err = errors.Join(err, r.learn(errors.Is(err, session.ErrBudget)))
 		r.stats.Times.Learn = r.lap()
 	}
 	res.Stats = r.stats
@@ -411,15 +423,18 @@ func (r *run) key() metadata.Key {
 	return metadata.Key{Banner: r.kernel.Banner, BTFHash: r.kernel.BTFHash, Policy: r.Policies.Digest()}
 }
 
-// learn adds what was seen to the store, unless all of it is known.
-func (r *run) learn() error {
+// limit is how many instructions the tool may take.
+func (r *run) limit() uint64 { return cmp.Or(r.Budget, r.policy.Budget, DefaultBudget) }
+
+// learn adds what was seen to the store, unless all of it is known. partial says that the tool was stopped.
+func (r *run) learn(partial bool) error {
 	id, err := identity(r.Snapshot)
 	if err != nil {
 		return err
 	}
 	if r.known != nil {
 		for _, t := range r.known.Trainings() {
-			if t.Snapshot == id && slices.Equal(t.Command, r.Argv) && t.Instructions == r.stats.Instructions {
+			if t.Snapshot == id && slices.Equal(t.Command, r.Argv) && t.Instructions == r.stats.Instructions && t.Partial == partial {
 				return nil // the same run as then
 			}
 		}
@@ -432,7 +447,7 @@ func (r *run) learn() error {
 		r.stats.Recorded += len(set.Sites(s))
 	}
 	conflicts, err := r.MetaData.Merge(r.key(), set, metadata.Training{
-		Snapshot: id, Command: r.Argv, Instructions: r.stats.Instructions, Scopes: set.Scopes(),
+		Snapshot: id, Command: r.Argv, Instructions: r.stats.Instructions, Scopes: set.Scopes(), Partial: partial,
 	})
 	r.stats.Conflicts = len(conflicts)
 	return err

@@ -160,7 +160,7 @@ func toProto(k Key, s *Set) *metadatapb.Set {
 		p.Scopes = append(p.Scopes, scope)
 	}
 	for _, t := range s.trainings {
-		out := &metadatapb.Training{Snapshot: t.Snapshot, Instructions: t.Instructions}
+		out := &metadatapb.Training{Snapshot: t.Snapshot, Instructions: t.Instructions, Partial: t.Partial}
 		for _, arg := range t.Command {
 			out.Command = append(out.Command, []byte(arg))
 		}
@@ -329,7 +329,7 @@ func fromProto(p *metadatapb.Set) (*Set, error) {
 		}
 	}
 	for _, t := range p.Trainings {
-		out := Training{Snapshot: t.Snapshot, Instructions: t.Instructions}
+		out := Training{Snapshot: t.Snapshot, Instructions: t.Instructions, Partial: t.Partial}
 		for _, arg := range t.Command {
 			out.Command = append(out.Command, string(arg))
 		}

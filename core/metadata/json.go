@@ -32,6 +32,7 @@ type (
 		Command      []string      `json:"command"`
 		Snapshot     string        `json:"snapshot"`
 		Instructions uint64        `json:"instructions"`
+		Partial      bool          `json:"partial,omitempty"`
 		Scopes       []jsonScopeID `json:"scopes"`
 	}
 	jsonScopeID struct {
@@ -208,7 +209,7 @@ func toJSON(k Key, s *Set) jsonSet {
 		Trainings: []jsonTraining{}, Scopes: []jsonScope{}, Symbols: []jsonSymbol{},
 	}
 	for _, t := range s.trainings {
-		out := jsonTraining{t.Command, t.Snapshot, t.Instructions, []jsonScopeID{}}
+		out := jsonTraining{t.Command, t.Snapshot, t.Instructions, t.Partial, []jsonScopeID{}}
 		for _, id := range t.Scopes {
 			out.Scopes = append(out.Scopes, jsonScopeID(id))
 		}
@@ -278,7 +279,7 @@ func (j *jsonSet) set() (*Set, error) {
 		s.AddSymbol(y.location(), Symbol{y.Function, uint64(y.FunctionOffset)})
 	}
 	for _, t := range j.Trainings {
-		out := Training{t.Snapshot, t.Command, t.Instructions, nil}
+		out := Training{Snapshot: t.Snapshot, Command: t.Command, Instructions: t.Instructions, Partial: t.Partial}
 		for _, id := range t.Scopes {
 			out.Scopes = append(out.Scopes, ScopeID(id))
 		}

@@ -93,6 +93,7 @@ func scopeOrder(a, b *ScopeID) int    { return a.compare(*b) }
 func firstScope(a, _ ScopeID) ScopeID { return a }
 func joinTrainings(a, b Training) Training {
 	a.Instructions = max(a.Instructions, b.Instructions)
+	a.Partial = a.Partial && b.Partial
 	a.Scopes = mergeSorted(a.Scopes, b.Scopes, scopeOrder, firstScope)
 	return a
 }

@@ -93,7 +93,7 @@ var genSet = rapid.Custom(func(t *rapid.T) *metadata.Set {
 	s.AddSymbol(genLocation.Draw(t, "symbol"), metadata.Symbol{Function: rapid.SampledFrom([]string{"f", "g"}).Draw(t, "function")})
 	s.AddTraining(metadata.Training{
 		Snapshot: "s", Command: rapid.SampledFrom([][]string{{"ps"}, {"ps", "aux"}}).Draw(t, "command"),
-		Instructions: rapid.Uint64Range(1, 3).Draw(t, "instructions"), Scopes: s.Scopes(),
+		Instructions: rapid.Uint64Range(1, 3).Draw(t, "instructions"), Scopes: s.Scopes(), Partial: rapid.Bool().Draw(t, "partial"),
 	})
 	return s
 })

@@ -280,6 +280,7 @@ type Training struct {
 	Command      []string
 	Instructions uint64 // executed, until the command ended
 	Scopes       []ScopeID
+	Partial      bool // it was stopped before it ended
 }
 
 func (t *Training) compare(u *Training) int {
@@ -385,7 +386,8 @@ func (s *Set) AddSymbol(l Location, y Symbol) {
 	s.symbols[l] = y
 }
 
-// AddTraining records a run. Of two with the same command and snapshot, the greater count stays and the scopes unite.
+// AddTraining records a run. Of two with the same command and snapshot, the greater count stays, the scopes unite, and it
+// is partial if both are.
 func (s *Set) AddTraining(t Training) {
 	s.trainings = mergeSorted(s.trainings, []Training{t.normal()}, (*Training).compare, joinTrainings)
 }

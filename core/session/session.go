@@ -39,6 +39,8 @@ const DefaultBudget = 50_000_000_000
 type Config struct {
 	// Budget is how many instructions one Run may take; 0 means DefaultBudget.
 	Budget uint64
+	// OnBudget is called when a command has taken its budget, and says how many instructions it may take beyond it; 0 ends it. It may be nil.
+	OnBudget func() uint64
 	// OnStart is called when the command's process is there, with its number in the guest, before the process executes the
 	// command's file. The machine is stopped between two instructions, that process being the running one. It may be nil.
 	OnStart func(pid int) error
@@ -210,6 +212,16 @@ func (s *Session) Run(ctx context.Context, c Command) (exitCode int, err error) 
 // Extend gives the command in progress n instructions more: those for which the machine was suspended.
 func (s *Session) Extend(n uint64) { s.limit += n }
 
+// extended asks for more of a budget that is spent.
+func (s *Session) extended() bool {
+	n := uint64(0)
+	if s.cfg.OnBudget != nil {
+		n = s.cfg.OnBudget()
+	}
+	s.limit += n
+	return n > 0
+}
+
 // next runs the machine until the agent has said a line.
 func (s *Session) next(ctx context.Context) (string, error) {
 	for len(s.lines) == 0 {
@@ -222,6 +234,7 @@ func (s *Session) next(ctx context.Context) (string, error) {
 			return "", context.Cause(ctx)
 		case out.Reason == machine.Interrupted:
 		case out.Reason == machine.Budget && s.m.VCPU().Instructions() < s.limit:
+		case out.Reason == machine.Budget && s.extended():
 		case out.Reason == machine.Budget:
 			return "", fmt.Errorf("%w (%d instructions)", ErrBudget, s.cfg.Budget)
 		default:

@@ -219,6 +219,17 @@ func (b *Bridge) MetaData() (*metadata.Set, error) {
 	return set, nil
 }
 
+// Observed reports whether the instruction at a location was executed in a scope.
+func (b *Bridge) Observed(id metadata.ScopeID, at metadata.Location) bool {
+	rip, ok := b.Address(at)
+	for o := range b.machine.CPU().Observations {
+		if ok && o.RIP == rip && b.scopeIDs[o.Scope] == id {
+			return true
+		}
+	}
+	return false
+}
+
 func (b *Bridge) addSymbol(set *metadata.Set, addr uint64, loc metadata.Location) {
 	if s, off, ok := b.symbols.Lookup(addr); ok {
 		set.AddSymbol(loc, metadata.Symbol{Function: s.Name, Offset: off})

@@ -4,6 +4,7 @@ package inspecttest
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/hybridbridge/emu/core/inspect"
 	"github.com/hybridbridge/emu/core/metadata"
+	"github.com/hybridbridge/emu/core/session"
 )
 
 // fast: FAST-BRIDGE prints what SLOW-BRIDGE prints, trained by FALLBACK and by SLOW-BRIDGE, on the emulator's vCPU in both ways of
@@ -63,6 +65,28 @@ func fast(t *testing.T, o inspect.Options) {
 		return
 	}
 	underKVM(t, o, "lsmod", want.String())
+}
+
+// endless: FALLBACK stops a tool that never ends, some time after it has learned what was asked; FAST-BRIDGE goes on then.
+func endless(t *testing.T, o inspect.Options) {
+	o.MetaData = &metadata.Store{Path: filepath.Join(t.TempDir(), "metadata.db")}
+	o.Fast, o.Budget = inspect.FastEmulated, 600_000_000
+	const command = "while :; do uname -n; done"
+	x, _, err := run(o, command)
+	if !errors.Is(err, session.ErrBudget) || !strings.HasPrefix(x.stdout.String(), "web\nweb\n") {
+		t.Errorf("FAST-BRIDGE prints %.20q: %v", x.stdout.String(), err)
+	}
+	keys, err := o.MetaData.Keys()
+	if err != nil || len(keys) != 1 {
+		t.Fatal(keys, err)
+	}
+	set, err := o.MetaData.Load(keys[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := set.Trainings(); len(got) != 1 || !got[0].Partial {
+		t.Errorf("%+v", got)
+	}
 }
 
 // underKVM runs a command on this machine's KVM or in the lab's.

@@ -934,6 +934,7 @@ type Training struct {
 	Command       [][]byte               `protobuf:"bytes,2,rep,name=command,proto3" json:"command,omitempty"` // arguments need not be UTF-8
 	Instructions  uint64                 `protobuf:"varint,3,opt,name=instructions,proto3" json:"instructions,omitempty"`
 	Scopes        []*ScopeID             `protobuf:"bytes,4,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	Partial       bool                   `protobuf:"varint,5,opt,name=partial,proto3" json:"partial,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -994,6 +995,13 @@ func (x *Training) GetScopes() []*ScopeID {
 		return x.Scopes
 	}
 	return nil
+}
+
+func (x *Training) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
 }
 
 type ScopeID struct {
@@ -1120,12 +1128,13 @@ const file_metadata_proto_rawDesc = "" +
 	"\x05elide\x18\x03 \x01(\bR\x05elide\x12\x1b\n" +
 	"\x06frozen\x18\x04 \x01(\x04H\x00R\x06frozen\x88\x01\x01\x12\x12\n" +
 	"\x04trap\x18\x05 \x01(\tR\x04trapB\t\n" +
-	"\a_frozen\"\x93\x01\n" +
+	"\a_frozen\"\xad\x01\n" +
 	"\bTraining\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\tR\bsnapshot\x12\x18\n" +
 	"\acommand\x18\x02 \x03(\fR\acommand\x12\"\n" +
 	"\finstructions\x18\x03 \x01(\x04R\finstructions\x12-\n" +
-	"\x06scopes\x18\x04 \x03(\v2\x15.emu.metadata.ScopeIDR\x06scopes\"7\n" +
+	"\x06scopes\x18\x04 \x03(\v2\x15.emu.metadata.ScopeIDR\x06scopes\x12\x18\n" +
+	"\apartial\x18\x05 \x01(\bR\apartial\"7\n" +
 	"\aScopeID\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\rR\x04name\x12\x18\n" +
 	"\asyscall\x18\x02 \x01(\rR\asyscallB?Z=github.com/hybridbridge/emu/core/metadata/internal/metadatapbb\x06proto3"
