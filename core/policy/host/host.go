@@ -82,27 +82,24 @@ func (h *Host) Policy(ctx context.Context, k policy.Kernel) (policy.Policy, erro
 	return merge(said)
 }
 
-// Interests asks all handlers what they want to be asked about, at the same time. Errors name the plugin.
+// Interests asks all handlers what they want to be asked about, one after the other: on a slow machine all at once could take each of them
+// longer to start than it may. Errors name the plugin.
 func (h *Host) Interests(ctx context.Context) (policy.Interests, error) {
-	answers, errs := make([][]policy.Interest, len(h.plugins)), make([]error, len(h.plugins))
-	var all sync.WaitGroup
-	for i, p := range h.plugins {
-		if p.Kind == protocol.Instructions {
-			all.Go(func() { answers[i], errs[i] = p.Interests(ctx) })
-		}
-	}
-	all.Wait()
 	x := policy.Interests{}
-	for i, p := range h.plugins {
-		if errs[i] != nil {
-			return nil, errs[i]
+	for _, p := range h.plugins {
+		if p.Kind != protocol.Instructions {
+			continue
 		}
-		if len(answers[i]) > 0 {
-			c, err := parseCategory(p.Category)
-			if err != nil {
-				return nil, err
-			}
-			x[c] = answers[i]
+		c, err := parseCategory(p.Category)
+		if err != nil {
+			return nil, err
+		}
+		answer, err := p.Interests(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if len(answer) > 0 {
+			x[c] = answer
 		}
 	}
 	return x, nil

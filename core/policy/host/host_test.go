@@ -138,8 +138,7 @@ func TestPlans(t *testing.T) {
 	}
 }
 
-// All handlers are asked at once what they want to be asked about; one that says nothing about it, as an older program, is asked about
-// everything.
+// All handlers are asked what they want to be asked about; one that says nothing about it, as an older program, is asked about everything.
 func TestInterests(t *testing.T) {
 	h := open(t, directory(t, map[string]string{"N": "some", "NR": "older"}, map[string]string{"some": "broken", "older": "broken"}))
 	got, err := h.Interests(t.Context())
