@@ -11,6 +11,9 @@ import (
 	"github.com/hybridbridge/emu/cpu/isa"
 )
 
+// batch is how many sites a question is about at most: a handler's time for it is limited.
+const batch = 1000
+
 // questions are what the handlers want to be asked, and have answered in this run.
 type questions struct {
 	plans     func([]policy.Site) ([]policy.Plan, error)
@@ -182,7 +185,7 @@ func (b *Bridge) askHere(t *cpu.Touch, key string, id metadata.ScopeID, code []b
 	// What the function touched in other contexts it will touch in this one, most of the time: the answers are there then.
 	for i := range q.before[function] {
 		o := &q.before[function][i]
-		if o.rip == t.RIP {
+		if o.rip == t.RIP || len(sites) == batch {
 			continue
 		}
 		code := b.bytes(o.rip, &o.inst)
@@ -246,7 +249,7 @@ func (b *Bridge) askNeutral(t *cpu.Touch) error {
 	add(t.RIP, t.Inst, b.bytes(t.RIP, t.Inst))
 	text := make([]byte, most)
 	text = text[:b.guest.ReadLinear(t.RIP-off, text)]
-	for at := uint64(0); at < uint64(len(text)); {
+	for at := uint64(0); at < uint64(len(text)) && len(sites) < batch; {
 		rip := t.RIP - off + at
 		in, err := isa.Decode(text[at:], isa.Mode(b.bits()), isa.AllFeatures)
 		if begin := b.function(rip); err != nil || begin != t.RIP-off {
