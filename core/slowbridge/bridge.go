@@ -174,7 +174,7 @@ func (b *Bridge) attach() error {
 	if err != nil {
 		return err
 	}
-	if b.questions.interests.Any(policy.Redirectable, policy.NonRedirectable, policy.SemiRedirectable, policy.BiRedirectable, policy.Neutral) {
+	if b.questions.any {
 		r.Plan, r.Asks = b.plan, b.Asks
 	}
 	if b.above != 0 {

@@ -18,6 +18,7 @@ const batch = 1000
 type questions struct {
 	plans     func([]policy.Site) ([]policy.Plan, error)
 	interests policy.Interests
+	any       bool // of R, NR, Semi, Bi and N wants something
 	asks      map[functionKey]cpu.Touches
 	// planned are the plans by site and context, and neutral those of instructions without memory operands.
 	planned    map[string]policy.Plan
@@ -66,6 +67,7 @@ func newQuestions(plans func([]policy.Site) ([]policy.Plan, error), interests po
 		interests = nil
 	}
 	return questions{
+		any:   interests.Any(policy.Redirectable, policy.NonRedirectable, policy.SemiRedirectable, policy.BiRedirectable, policy.Neutral),
 		plans: plans, interests: interests, asks: map[functionKey]cpu.Touches{}, planned: map[string]policy.Plan{}, neutral: map[neutralKey]policy.Plan{},
 		categories: map[siteKey]policy.Category{}, answers: map[question]policy.Plan{}, before: map[functionKey][]touched{},
 	}
@@ -85,7 +87,7 @@ func planKey(scope int, rip uint64, context []cpu.Frame) string {
 // Semi or Bi.
 func (b *Bridge) Asks(scope int, rip uint64) (t cpu.Touches) {
 	q := &b.questions
-	if len(q.interests) == 0 {
+	if !q.any {
 		return 0
 	}
 	s, off, _ := b.symbols.Lookup(rip)
