@@ -41,10 +41,18 @@ type Result struct {
 	Verdict  Verdict
 	Message  string // why it failed or was skipped
 	Problems []Problem
-	Output   []byte
+	// Printed is what the tool left, without emu's report on the layout.
+	Printed
 	// Layout is the report of emu's --check-layout, if that is among the Flags.
 	Layout string
-	Took   time.Duration
+}
+
+// Printed is what a tool left under emu.
+type Printed struct {
+	Stdout, Stderr []byte
+	Output         []byte // both, by lines as they came
+	Status         int    // emu's exit status
+	Took           time.Duration
 }
 
 // String is the reason of a verdict that is not OK, on one line.
@@ -70,10 +78,35 @@ func (r Runner) Run(ctx context.Context, tool Tool) Result {
 		result.Message = err.Error()
 		return result
 	}
+	if result.Printed, err = r.Execute(ctx, tool); err != nil {
+		if result.Message = err.Error(); errors.Is(err, errNoKernel) {
+			result.Verdict = Skipped
+		}
+		return result
+	}
+	if at := layoutReport.FindIndex(result.Output); at != nil {
+		result.Output, result.Layout = result.Output[:at[0]], string(result.Output[at[0]:])
+	}
+	if result.Status != tool.Status && (result.Status != 0 || !SpecFor(tool.Name).OwnFailure) {
+		result.Message = fmt.Sprintf("exit status %d, inside it was %d: %s", result.Status, tool.Status, lastLine(string(result.Output)))
+		return result
+	}
+	result.Problems = Compare(SpecFor(tool.Name), truth, string(result.Output), Options{Names: OwnNames(tool.Command), Marks: r.Marks})
+	if result.Layout != "" && !strings.Contains(result.Layout, " 0 of them wrong") {
+		result.Problems = append(result.Problems, Problem{Kind: Misrouted, Reason: result.Layout})
+	}
+	result.Verdict = OK
+	if len(result.Problems) > 0 {
+		result.Verdict = Differ
+	}
+	return result
+}
+
+// Execute runs one tool. An error is that there is nothing to compare; an exit status is none.
+func (r Runner) Execute(ctx context.Context, tool Tool) (Printed, error) {
 	command, err := r.command(tool)
 	if err != nil {
-		result.Verdict, result.Message = Skipped, err.Error()
-		return result
+		return Printed{}, err
 	}
 	if r.Timeout > 0 {
 		var cancel context.CancelFunc
@@ -90,31 +123,15 @@ func (r Runner) Run(ctx context.Context, tool Tool) Result {
 	start := time.Now()
 	err = cmd.Run()
 	output.Write(slices.Concat(stdout.partial, stderr.partial))
-	result.Took, result.Output = time.Since(start), output.Bytes()
-	if at := layoutReport.FindIndex(result.Output); at != nil {
-		result.Output, result.Layout = result.Output[:at[0]], string(result.Output[at[0]:])
-	}
+	p := Printed{Stdout: stdout.all, Stderr: stderr.all, Output: output.Bytes(), Status: cmd.ProcessState.ExitCode(), Took: time.Since(start)}
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
-		result.Message = fmt.Sprintf("stopped after %v: %v", result.Took.Round(time.Second), ctx.Err())
-		return result
+		return p, fmt.Errorf("stopped after %v: %w", p.Took.Round(time.Second), ctx.Err())
 	case err != nil && !errors.As(err, &exit):
-		result.Message = err.Error()
-		return result
-	case cmd.ProcessState.ExitCode() != tool.Status && (cmd.ProcessState.ExitCode() != 0 || !SpecFor(tool.Name).OwnFailure):
-		result.Message = fmt.Sprintf("exit status %d, inside it was %d: %s", cmd.ProcessState.ExitCode(), tool.Status, lastLine(string(result.Output)))
-		return result
+		return p, err
 	}
-	result.Problems = Compare(SpecFor(tool.Name), truth, string(result.Output), Options{Names: OwnNames(tool.Command), Marks: r.Marks})
-	if result.Layout != "" && !strings.Contains(result.Layout, " 0 of them wrong") {
-		result.Problems = append(result.Problems, Problem{Kind: Misrouted, Reason: result.Layout})
-	}
-	result.Verdict = OK
-	if len(result.Problems) > 0 {
-		result.Verdict = Differ
-	}
-	return result
+	return p, nil
 }
 
 // lineMerger puts lines that come from several writers together.
@@ -127,9 +144,11 @@ type lineMerger struct {
 type lineWriter struct {
 	merger  *lineMerger
 	partial []byte
+	all     []byte
 }
 
 func (w *lineWriter) Write(p []byte) (int, error) {
+	w.all = append(w.all, p...)
 	w.partial = append(w.partial, p...)
 	if i := bytes.LastIndexByte(w.partial, '\n') + 1; i > 0 {
 		w.merger.mu.Lock()
@@ -147,6 +166,9 @@ func lastLine(s string) string {
 
 // A list that the untrusted VM's shell made of its own /run/named, one path a process.
 var namedPaths = regexp.MustCompile(`\$\(sed .*s\|\$\|/(\w+)\|. /run/named\)`)
+
+// errNoKernel is why a tool is skipped.
+var errNoKernel = errors.New("it reads a file of the untrusted VM, not its kernel")
 
 // command is the tool's command as words for emu. Files of the untrusted VM's disk are not in its memory snapshot's
 // reach: where a command takes process numbers from one, they come from the truth.
@@ -167,7 +189,7 @@ func (r Runner) command(tool Tool) ([]string, error) {
 	}
 	switch {
 	case strings.Contains(command, "/run/named"):
-		return nil, errors.New("it reads a file of the untrusted VM, not its kernel")
+		return nil, errNoKernel
 	case !NeedsShell(command):
 		return strings.Fields(command), nil
 	case strings.Contains(command, "mapfile") || strings.Contains(command, "{exe,"):
