@@ -8,7 +8,7 @@ PACKAGES := qemu-system-x86 qemu-utils debootstrap e2fsprogs busybox-static cpio
 	bochs nasm binutils gzip xz-utils shellcheck protobuf-compiler
 
 .DEFAULT_GOAL := build
-.PHONY: build setup test test-unit test-boot test-image test-inspect test-kvm test-cpu test-legacy test-crossview test-rootkit bench bench-kvm demo lint check fmt fuzz clean
+.PHONY: build setup test test-unit test-boot test-image test-inspect test-kvm test-cpu test-legacy test-crossview test-same test-same-kvm test-rootkit bench bench-kvm demo lint check fmt fuzz clean
 
 include testdata/guests.mk
 include testdata/snapshots.mk
@@ -94,6 +94,32 @@ EMU_FLAGS ?=
 crossview_test = $(GO) test -v -tags crossview -count=1 -timeout 0 ./core/crossview/crossviewtest -args -emu $(abspath bin/emu) -untrusted $(abspath $(UNTRUSTED)) -emu-flags '$(EMU_FLAGS)'
 test-crossview: build $(SNAPSHOT_SET:%=untrusted-%)
 	$(crossview_test) -test.run TestTools -snapshots '$(SNAPSHOT_SET)' -tools '$(TOOLS)' -required '$(REQUIRED)' -keep '$(abspath $(KEEP))'
+
+# test-same runs the tools with SLOW-BRIDGE, judged as above, and with FAST-BRIDGE in each of MODES (inguest, exit), whose bytes must be SLOW-BRIDGE's;
+# about 15 minutes a snapshot. META is Meta-Data that FAST-BRIDGE gets in place of what SLOW-BRIDGE learned on the snapshot itself: with that of
+# another snapshot of the kernel, FALLBACK has the rest to do. KEEP keeps outputs and Meta-Data; SLOW is the KEEP of an earlier run, to
+# compare with that. test-same-kvm does so under KVM (this machine's or the lab's) with modes kvm and kvm-exit.
+#
+#	make test-same SNAPSHOT_SET='kaslr nokaslr' KEEP=out
+#	make test-same SLOW=out META=out/kaslr/metadata.db
+#	make test-same-kvm SLOW=out MODES='kvm kvm-exit'
+MODES ?=
+META ?=
+SLOW ?=
+same_flags = -test.run TestSame -tools '$(TOOLS)' -required '$(REQUIRED)' -slow '$(abspath $(SLOW))'
+test-same: build $(SNAPSHOT_SET:%=untrusted-%)
+	$(crossview_test) $(same_flags) -snapshots '$(SNAPSHOT_SET)' -modes '$(or $(MODES),inguest exit)' -meta '$(abspath $(META))' -keep '$(abspath $(KEEP))'
+
+data := $(or $(XDG_DATA_HOME),$(HOME)/.local/share)
+test-same-kvm: build bin/kvmlab $(SNAPSHOT_SET:%=untrusted-%)
+	@[ -n '$(SLOW)' ] || { echo 'test-same-kvm: SLOW= must be a folder that make test-same KEEP= has filled'; exit 2; }
+	@for s in $(SNAPSHOT_SET); do \
+		release=$$(bin/emu snapshot info --json $(UNTRUSTED)/$$s/mem.elf | sed -n 's/.*"release": *"\([^"]*\)".*/\1/p' | head -n 1) && \
+		CGO_ENABLED=0 $(GO) test -v -tags crossview -count=1 -timeout 0 -exec '$(abspath bin/kvmlab) exec --memory 3000 --timeout 3h --env XDG_DATA_HOME=$(data) \
+			--dir $(data)/emu/images/'$$release' --dir $(abspath bin) --dir $(abspath $(UNTRUSTED))/'$$s' --dir $(abspath $(SLOW))/'$$s' --' \
+			./core/crossview/crossviewtest -args -emu $(abspath bin/emu) -untrusted $(abspath $(UNTRUSTED)) -emu-flags '$(EMU_FLAGS)' $(same_flags) \
+			-snapshots $$s -modes '$(or $(MODES),kvm)' -meta $(abspath $(SLOW))/$$s/metadata.db || exit 1; \
+	done
 
 # test-rootkit looks for what a rootkit hides inside its VM: docs/rootkits.md.
 test-rootkit: build untrusted-rootkit

@@ -29,7 +29,7 @@ var fastBridge = map[string][]string{
 }
 
 // TestSame runs every tool with SLOW-BRIDGE, which is judged as in TestTools, and with FAST-BRIDGE, whose output, error output and
-// exit status must be SLOW-BRIDGE's, right or wrong.
+// exit status must be SLOW-BRIDGE's, right or wrong. With -keep, what SLOW-BRIDGE learned stays there as SNAPSHOT/metadata.db.
 func TestSame(t *testing.T) {
 	selected, must, ways := pattern(t, *tools), pattern(t, *required), strings.Fields(*modes)
 	for _, way := range ways {
@@ -45,7 +45,11 @@ func TestSame(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			learned := filepath.Join(t.TempDir(), "metadata.db")
+			folder := t.TempDir()
+			if *keep != "" {
+				folder = filepath.Join(*keep, snapshot)
+			}
+			learned := filepath.Join(folder, "metadata.db")
 			count := map[string]int{}
 			for _, tool := range index {
 				if !selected.MatchString(tool.Name) {
