@@ -115,8 +115,9 @@ test-same-kvm: build bin/kvmlab $(SNAPSHOT_SET:%=untrusted-%)
 	@[ -n '$(SLOW)' ] || { echo 'test-same-kvm: SLOW= must be a folder that make test-same KEEP= has filled'; exit 2; }
 	@for s in $(SNAPSHOT_SET); do \
 		release=$$(bin/emu snapshot info --json $(UNTRUSTED)/$$s/mem.elf | sed -n 's/.*"release": *"\([^"]*\)".*/\1/p' | head -n 1) && \
-		CGO_ENABLED=0 $(GO) test -v -tags crossview -count=1 -timeout 0 -exec '$(abspath bin/kvmlab) exec --memory 3000 --timeout 3h --env XDG_DATA_HOME=$(data) \
-			--dir $(data)/emu/images/'$$release' --dir $(abspath bin) --dir $(abspath $(UNTRUSTED))/'$$s' --dir $(abspath $(SLOW))/'$$s' --' \
+		lab="$(abspath bin/kvmlab) exec --memory 3000 --timeout 3h --env XDG_DATA_HOME=$(data) --dir $(data)/emu/images/$$release" && \
+		lab="$$lab --dir $(abspath bin) --dir $(abspath $(UNTRUSTED))/$$s --dir $(abspath $(SLOW))/$$s --" && \
+		CGO_ENABLED=0 $(GO) test -v -tags crossview -count=1 -timeout 0 -exec "$$lab" \
 			./core/crossview/crossviewtest -args -emu $(abspath bin/emu) -untrusted $(abspath $(UNTRUSTED)) -emu-flags '$(EMU_FLAGS)' $(same_flags) \
 			-snapshots $$s -modes '$(or $(MODES),kvm)' -meta $(abspath $(SLOW))/$$s/metadata.db || exit 1; \
 	done
