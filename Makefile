@@ -98,7 +98,7 @@ test-crossview: build $(SNAPSHOT_SET:%=untrusted-%)
 # test-same runs the tools with SLOW-BRIDGE, judged as above, and with FAST-BRIDGE in each of MODES (inguest, exit), whose bytes must be SLOW-BRIDGE's;
 # about 15 minutes a snapshot. META is Meta-Data that FAST-BRIDGE gets in place of what SLOW-BRIDGE learned on the snapshot itself: with that of
 # another snapshot of the kernel, FALLBACK has the rest to do. KEEP keeps outputs and Meta-Data; SLOW is the KEEP of an earlier run, to
-# compare with that. test-same-kvm does so under KVM (this machine's or the lab's) with modes kvm and kvm-exit.
+# compare with that. test-same-kvm does so under KVM (this machine's or the lab's, which is slow and so gets more budget) with modes kvm and kvm-exit.
 #
 #	make test-same SNAPSHOT_SET='kaslr nokaslr' KEEP=out
 #	make test-same SLOW=out META=out/kaslr/metadata.db
@@ -118,7 +118,7 @@ test-same-kvm: build bin/kvmlab $(SNAPSHOT_SET:%=untrusted-%)
 		lab="$(abspath bin/kvmlab) exec --memory 3000 --timeout 3h --env XDG_DATA_HOME=$(data) --dir $(data)/emu/images/$$release" && \
 		lab="$$lab --dir $(abspath bin) --dir $(abspath $(UNTRUSTED))/$$s --dir $(abspath $(SLOW))/$$s --" && \
 		CGO_ENABLED=0 $(GO) test -v -tags crossview -count=1 -timeout 0 -exec "$$lab" \
-			./core/crossview/crossviewtest -args -emu $(abspath bin/emu) -untrusted $(abspath $(UNTRUSTED)) -emu-flags '$(EMU_FLAGS)' $(same_flags) \
+			./core/crossview/crossviewtest -args -emu $(abspath bin/emu) -untrusted $(abspath $(UNTRUSTED)) -emu-flags '--budget 600000000000 $(EMU_FLAGS)' $(same_flags) \
 			-snapshots $$s -modes '$(or $(MODES),kvm)' -meta $(abspath $(SLOW))/$$s/metadata.db || exit 1; \
 	done
 

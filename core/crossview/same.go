@@ -12,6 +12,9 @@ var another = regexp.MustCompile(`(?m)^(kernel\.random\.uuid = ).*$`)
 // Difference says where what a tool printed is another than what it printed in another run on the same snapshot, which must give the
 // same bytes; "" if nowhere.
 func (p Printed) Difference(q Printed) string {
+	if p.Status != q.Status {
+		return fmt.Sprintf("exit status %d instead of %d: %s", p.Status, q.Status, lastLine(string(p.Stderr)))
+	}
 	for _, stream := range []struct {
 		name string
 		p, q []byte
@@ -28,9 +31,6 @@ func (p Printed) Difference(q Printed) string {
 				return fmt.Sprintf("%s line %d: %q instead of %q", stream.name, i+1, a[i], b[i])
 			}
 		}
-	}
-	if p.Status != q.Status {
-		return fmt.Sprintf("exit status %d instead of %d", p.Status, q.Status)
 	}
 	return ""
 }

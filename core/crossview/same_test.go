@@ -18,7 +18,7 @@ func TestDifference(t *testing.T) {
 		{func(p *Printed) { p.Stdout = []byte("a\nkernel.random.uuid = 1\nb\nc") }, `stdout line 3: "b" instead of "b\n"`},
 		{func(p *Printed) { p.Stderr = nil }, `stderr line 1: "warning\n" instead of ""`},
 		{func(p *Printed) { p.Stderr = []byte("warning\n\n") }, `stderr line 2: "" instead of "\n"`},
-		{func(p *Printed) { p.Status = 0 }, "exit status 1 instead of 0"},
+		{func(p *Printed) { p.Status = 0 }, "exit status 1 instead of 0: warning"},
 	} {
 		other := is
 		c.change(&other)
