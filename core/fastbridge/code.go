@@ -575,7 +575,7 @@ func (b *Bridge) hookSite(s *scope, a uint64, h cpu.Hook, e []byte) (action byte
 	if h.Argument == 1 {
 		e[monitor.SiteSkip] |= monitor.SkipSecond
 	}
-	if s.taken[a] == nil {
+	if s.taken[a] == nil && b.siteAt(s, a) != nil {
 		e[monitor.SiteSkip] |= monitor.SkipOthers
 	}
 	switch {

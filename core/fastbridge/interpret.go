@@ -385,6 +385,9 @@ type trainingError struct{ error }
 // scopes. Counters by processor are the trusted VM's.
 func (f *frame) owner(t *site) (other [2]bool, err error) {
 	b := f.b
+	if f.countsTheirs(&t.inst) {
+		return [2]bool{true, true}, nil
+	}
 	told := true
 	for _, la := range f.operands(&t.inst) {
 		told = told && (b.tells(la) || f.inRoots(la) || f.onStack(la) || b.same(&t.inst, la))
@@ -399,6 +402,18 @@ func (f *frame) owner(t *site) (other [2]bool, err error) {
 		return f.told(&t.inst, [2]bool{p == otherView, p == otherView}), nil
 	}
 	return other, errUndecided
+}
+
+// countsTheirs reports whether an instruction's operand is a variable by processor that only the snapshot has: one that its kernel has allocated,
+// as for a mount's counters.
+func (f *frame) countsTheirs(in *isa.Inst) bool {
+	b := f.b
+	if !in.HasMem() || in.Seg != isa.GS {
+		return false
+	}
+	_, _, ours := b.mem.walk(b.clean, b.levels, f.offset(in)+b.perCPU)
+	_, theirs := b.redirect.Translate(f.otherAddress(in))
+	return theirs && !ours
 }
 
 // elsewhere is where an instruction runs in all other scopes in which it is known; nowhere if they do not agree.
