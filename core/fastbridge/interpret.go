@@ -161,19 +161,8 @@ func (f *frame) plan(t *site) (done bool, err error) {
 // decision is what the return addresses on the stack say; nil if they say nothing. conflict are the known contexts of which this may be
 // any, if they were decided in several ways.
 func (f *frame) decision(c *choices) (d *metadata.Decision, conflict []metadata.Context) {
-	b := f.b
-	top := f.gpr[isa.RSP]&^(b.redirect.StackSize-1) + b.redirect.StackSize
-	seen := map[uint32]metadata.Location{}
-	at := func(depth uint32) metadata.Location {
-		l, ok := seen[depth]
-		if !ok {
-			v, _ := b.word(top - uint64(depth))
-			l = b.slow.Location(v)
-			seen[depth] = l
-		}
-		return l
-	}
-	switch found := metadata.Deepest(c.known, uint32(top-f.gpr[isa.RSP]), at); len(found) {
+	limit, at := f.stack()
+	switch found := metadata.Deepest(c.known, limit, at); len(found) {
 	case 0:
 	case 1:
 		return &found[0].Decision, nil
@@ -188,6 +177,22 @@ func (f *frame) decision(c *choices) (d *metadata.Decision, conflict []metadata.
 		return nil, c.known
 	}
 	return leaf.Decision, nil
+}
+
+// stack is the kernel stack as Meta-Data has it: how deep it is, and what return address is at a depth.
+func (f *frame) stack() (limit uint32, at func(depth uint32) metadata.Location) {
+	b := f.b
+	top := f.gpr[isa.RSP]&^(b.redirect.StackSize-1) + b.redirect.StackSize
+	seen := map[uint32]metadata.Location{}
+	return uint32(top - f.gpr[isa.RSP]), func(depth uint32) metadata.Location {
+		l, ok := seen[depth]
+		if !ok {
+			v, _ := b.word(top - uint64(depth))
+			l = b.slow.Location(v)
+			seen[depth] = l
+		}
+		return l
+	}
 }
 
 // special does what RDTSC and accesses to control registers mean in a view.
@@ -381,8 +386,8 @@ func (f *frame) afterTraining() error {
 type trainingError struct{ error }
 
 // owner says which operands are the snapshot's of an instruction of which SLOW-BRIDGE has learned nothing, or too much in one context:
-// where the address tells its machine, or is a root, or both have the same there, that is enough, and else what it does in all other
-// scopes. Counters by processor are the trusted VM's.
+// where the address tells its machine, or is a root, or both have the same there, that is enough, else what it does in the scope when the same
+// functions call it, and else what it does in all other scopes. Counters by processor are the trusted VM's.
 func (f *frame) owner(t *site) (other [2]bool, err error) {
 	b := f.b
 	if f.countsTheirs(&t.inst) {
@@ -398,10 +403,28 @@ func (f *frame) owner(t *site) (other [2]bool, err error) {
 	if told {
 		return f.told(&t.inst, other), b.byAddress(f.scope, t)
 	}
+	if near := f.nearest(); near != nil {
+		return f.told(&t.inst, [2]bool{*near, *near}), nil
+	}
 	if p := b.elsewhere(t); p == localView || p == otherView {
 		return f.told(&t.inst, [2]bool{p == otherView, p == otherView}), nil
 	}
 	return other, errUndecided
+}
+
+// nearest reports whether the operand of the instruction at RIP is the snapshot's in the contexts that come nearest to this one; nil if
+// there are none, or they do not agree.
+func (f *frame) nearest() *bool {
+	t := f.b.siteAt(f.scope, f.rip)
+	if t == nil {
+		return nil
+	}
+	limit, at := f.stack()
+	near := metadata.Nearest(t.choices.known, limit, at)
+	if len(near) == 0 || slices.ContainsFunc(near, planned) {
+		return nil
+	}
+	return theirs(near)
 }
 
 // countsTheirs reports whether an instruction's operand is a variable by processor that only the snapshot has: one that its kernel has allocated,

@@ -47,3 +47,26 @@ func shows(path []Frame, at func(depth uint32) Location) bool {
 	}
 	return true
 }
+
+// Nearest returns those of a site's contexts that have most of the stack's innermost return addresses, two at least: where a stack is that of
+// no known context, the function and its caller do for the same caller's caller what they did there. Parameters are as for Deepest.
+func Nearest(contexts []Context, limit uint32, at func(depth uint32) Location) []Context {
+	var found []Context
+	best := 2
+	for _, c := range contexts {
+		if len(c.Path) > 0 && c.Path[0].Depth > limit {
+			continue
+		}
+		n := 0
+		for n < len(c.Path) && at(c.Path[n].Depth) == c.Path[n].Return {
+			n++
+		}
+		if n > best {
+			best, found = n, found[:0]
+		}
+		if n == best {
+			found = append(found, c)
+		}
+	}
+	return found
+}

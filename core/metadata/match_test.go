@@ -1,6 +1,7 @@
 package metadata_test
 
 import (
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -48,5 +49,35 @@ func TestDeepest(t *testing.T) {
 	})
 	if got := metadata.Deepest(nil, 8, nil); got != nil {
 		t.Errorf("found %v in nothing", got)
+	}
+}
+
+// TestNearest: of contexts whose beginnings the stack shows, those count of which it shows most.
+func TestNearest(t *testing.T) {
+	context := func(returns ...uint64) metadata.Context {
+		var c metadata.Context
+		for i, r := range returns {
+			c.Path = append(c.Path, metadata.Frame{Return: metadata.Location{Offset: r}, Depth: uint32(10 - i)})
+		}
+		return c
+	}
+	contexts := []metadata.Context{context(1, 2, 3, 4), context(1, 2, 3, 5), context(1, 2, 6, 9), context(1, 7, 8, 9), context(4, 2, 8, 9)}
+	for _, c := range []struct {
+		stack []uint64
+		want  []metadata.Context
+	}{
+		{[]uint64{1, 2, 3, 9}, contexts[:2]},
+		{[]uint64{1, 2, 8, 9}, contexts[:3]},
+		{[]uint64{1, 2, 6, 4}, contexts[2:3]},
+		{[]uint64{1, 3, 8, 9}, nil},
+		{[]uint64{5, 2, 8, 9}, nil},
+	} {
+		at := func(depth uint32) metadata.Location { return metadata.Location{Offset: c.stack[10-depth]} }
+		if got := metadata.Nearest(contexts, 10, at); !slices.EqualFunc(got, c.want, func(a, b metadata.Context) bool { return slices.Equal(a.Path, b.Path) }) {
+			t.Errorf("stack %v: %v, want %v", c.stack, got, c.want)
+		}
+		if got := metadata.Nearest(contexts, 9, at); got != nil {
+			t.Errorf("stack %v: %v, which are below the stack pointer", c.stack, got)
+		}
 	}
 }
