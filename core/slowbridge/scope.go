@@ -264,7 +264,7 @@ func (b *Bridge) text(la uint64) string {
 // open is an open file of the current process.
 type open struct {
 	inode    uint64
-	snapshot bool   // the inode is the snapshot's, and nothing else is known
+	snapshot bool   // the inode or its filesystem is the snapshot's, and nothing else is known
 	mode     uint64 // its type: S_IFMT
 	fsType   uint64 // struct file_system_type
 	own      bool   // it belongs to a process of the trusted VM, if the filesystem is proc
@@ -297,6 +297,8 @@ func (b *Bridge) descriptor(fd uint64) (o open, ok bool) {
 	file := follow(at + fd*b.types.word)
 	o.snapshot = b.guest.FromSnapshot(file + f.inode)
 	o.inode = follow(file + f.inode)
+	// The trusted kernel makes inodes on a filesystem of the snapshot, for names that it does not find in the name cache.
+	o.snapshot = o.snapshot || ok && b.guest.FromSnapshot(o.inode+f.super)
 	if o.snapshot || !ok {
 		return o, ok
 	}

@@ -54,6 +54,12 @@ var kernelMisc = roots("saved_command_line", "linux_banner", "boot_cpu_data", "c
 	"cpu_khz", "tsc_khz",
 	"ptr_key") // with which %p hashes pointers
 
+// What the kernel has chosen against each flaw of the processor (arch/x86/kernel/cpu/bugs.c), which sysfs tells.
+var mitigations = roots("spectre_v1_mitigation", "spectre_v2_enabled", "spectre_v2_user_ibpb", "spectre_v2_user_stibp", "spectre_v2_bad_module", "rrsba_disabled",
+	"bhi_mitigation", "its_mitigation", "retbleed_mitigation", "srso_mitigation", "vmscape_mitigation", "ssb_mode", "l1tf_mitigation",
+	"l1tf_vmx_mitigation", "itlb_multihit_kvm_mitigation", "mds_mitigation", "taa_mitigation", "mmio_mitigation", "rfds_mitigation",
+	"srbds_mitigation", "gds_mitigation", "tsa_mitigation", "x86_hyper_type")
+
 // The kernel's log.
 var printk = roots("prb", "printk_rb_static", "printk_rb_dynamic", "__log_buf", "log_buf", "log_buf_len", "clear_seq", "syslog_seq",
 	"syslog_partial", "syslog_time", "printk_time", "_printk_rb_static_descs", "_printk_rb_static_infos", "console_seq")

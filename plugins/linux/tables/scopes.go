@@ -47,7 +47,7 @@ var opened = []string{"/etc/passwd", "/etc/group", "/sys", "/sys/*", "/dev/loop*
 var lookupScopes = []string{"open", "stat", "statat"}
 
 func scopes() []policy.Scope {
-	proc := slices.Concat(processes, cpus, timekeeping, statistics, memory, modules, devices, network, netlink, names, cgroups, sysctl, kernelMisc)
+	proc := slices.Concat(processes, cpus, timekeeping, statistics, memory, modules, devices, network, netlink, names, cgroups, sysctl, kernelMisc, mitigations)
 	lookup := slices.Concat(proc, mounts)
 	return []policy.Scope{
 		{Name: "procfs", Syscalls: fileCalls, Files: []string{"proc"}, Roots: proc, FreezeClock: true},
