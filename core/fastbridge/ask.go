@@ -260,7 +260,7 @@ func (f *frame) hook(h cpu.Hook) (done bool, err error) {
 	arguments := [...]uint8{isa.RDI, isa.RSI, isa.RDX, isa.RCX, isa.R8, isa.R9}
 	v := f.gpr[arguments[h.Argument]]
 	points := b.owners.Snapshot(v) || !b.trusted(v) && f.hookTaken()
-	if !points && !b.trusted(v) && !b.trained && b.siteAt(f.scope, f.rip) == nil {
+	if !points && !b.trusted(v) && !b.partial && !f.trained() && b.siteAt(f.scope, f.rip) == nil {
 		return true, f.unknown() // no training came here: whose the argument is, only SLOW-BRIDGE can tell
 	}
 	switch h.Kind {

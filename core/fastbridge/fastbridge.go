@@ -51,6 +51,8 @@ type Config struct {
 	// Train is FALLBACK: it learns what SLOW-BRIDGE makes of the command, at least until it has come to the instruction at unknown in the
 	// scope, if it ever does, and returns all that is known then, or ErrTrained. last says that doing it again would teach nothing.
 	Train func(scope metadata.ScopeID, unknown metadata.Location, reason string) (known *metadata.Set, last bool, err error)
+	// Partial says that the command was trained, but not to its end: FALLBACK takes that further only for what nothing else decides.
+	Partial bool
 	// ExitSwitching has the guest leave at each int3 and switch views, as in the paper, instead of displacing instructions by itself.
 	ExitSwitching bool
 }
@@ -141,6 +143,7 @@ type Bridge struct {
 	byEntry map[uint64]*scope // by the address of struct scope in the monitor
 	initial vcpu.State
 	trained bool             // FALLBACK has nothing to add
+	partial bool             // it has something to add, that takes long
 	met     map[unknown]bool // what it was asked about
 	learned *metadata.Set
 	stepper *cpu.CPU
@@ -170,7 +173,7 @@ func New(cfg Config, views []byte) (*Bridge, error) {
 	b := &Bridge{
 		cfg: cfg, vm: cfg.Machine, set: cfg.Known, scopes: map[metadata.ScopeID]*scope{}, byEntry: map[uint64]*scope{},
 		elided: map[[2]uint64]bool{}, displaced: map[uint64]uint64{}, asks: map[uint64]uint64{}, substitutes: map[uint64]uint64{},
-		trampolines: map[uint64]uint64{}, met: map[unknown]bool{}, texts: map[uint64]*[4096]byte{}, aliases: aliases{map[int]int{}, map[int]int{}}, types: []uint64{0},
+		trampolines: map[uint64]uint64{}, met: map[unknown]bool{}, partial: cfg.Partial, texts: map[uint64]*[4096]byte{}, aliases: aliases{map[int]int{}, map[int]int{}}, types: []uint64{0},
 	}
 	if b.set == nil {
 		b.set = new(metadata.Set)

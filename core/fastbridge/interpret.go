@@ -245,7 +245,7 @@ func (f *frame) unknownCode() error {
 		return fmt.Errorf("at %s: %w", b.format(f.rip), err)
 	}
 	at := f.derive(&in, f.rip)
-	if at == nowhere || !f.trained() && f.asks(f.rip) != 0 {
+	if at == nowhere || !f.trained() && !b.partial && f.asks(f.rip) != 0 {
 		return f.unknown()
 	}
 	if done, err := f.askDerived(&in, at); done || err != nil {
@@ -331,8 +331,10 @@ func (f *frame) unknown() error {
 	b, s := f.b, f.scope
 	b.stats.Unknown++
 	switch {
-	case f.trained():
-		return f.afterTraining()
+	case f.trained() || b.partial:
+		if err := f.afterTraining(); !errors.Is(err, errFurther) {
+			return err
+		}
 	case b.cfg.Train == nil:
 		return fmt.Errorf("nothing is known about the instruction at %s", b.format(f.rip))
 	}
@@ -346,7 +348,7 @@ func (f *frame) unknown() error {
 	case err != nil:
 		return trainingError{err}
 	}
-	b.trained = last
+	b.trained, b.partial = last, !last
 	b.stats.Trainings++
 	b.stats.Fallback += time.Since(since)
 	b.set, b.outlines = set, nil
@@ -364,6 +366,9 @@ type unknown struct {
 	scope metadata.ScopeID
 	rip   uint64
 }
+
+// errFurther says that a partial training should be taken further.
+var errFurther = errors.New("only more of a partial training can tell")
 
 // trained reports whether FALLBACK has nothing to say about the instruction.
 func (f *frame) trained() bool { return f.b.trained || f.b.met[unknown{f.scope.id, f.rip}] }

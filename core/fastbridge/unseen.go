@@ -97,6 +97,9 @@ func (f *frame) byOwner() error {
 	}
 	t := &site{address: f.rip, inst: in}
 	other, err := f.owner(t)
+	if errors.Is(err, errUndecided) && f.b.partial && !f.trained() {
+		return errFurther
+	}
 	if errors.Is(err, errUndecided) {
 		return f.undecided(t)
 	}

@@ -25,6 +25,10 @@ func (r *run) connectFast(ctx context.Context) error {
 	if r.known, err = r.load(); err != nil {
 		return err
 	}
+	partial, err := r.partial()
+	if err != nil {
+		return err
+	}
 	ranges := r.snap.Ranges()
 	if len(ranges) == 0 {
 		return errors.New("the snapshot has no memory")
@@ -36,7 +40,8 @@ func (r *run) connectFast(ctx context.Context) error {
 	}
 	r.memory = slowbridge.NewFlatMemory(r.snap, flat)
 	r.fast, err = fastbridge.New(fastbridge.Config{
-		Machine: m, Memory: fastbridge.NewMemory(r.memory, flat), Kernel: r.kernel, Known: r.known, ExitSwitching: r.ExitSwitching,
+		Machine: m, Memory: fastbridge.NewMemory(r.memory, flat), Kernel: r.kernel, Known: r.known, Partial: partial,
+		ExitSwitching: r.ExitSwitching,
 		Resolve: func(g slowbridge.Guest) (*slowbridge.Bridge, error) {
 			cfg := r.bridgeConfig(ctx)
 			cfg.Guest = g
@@ -50,6 +55,29 @@ func (r *run) connectFast(ctx context.Context) error {
 	r.stats.Times.Connect = r.lap()
 	r.sess.Extend(m.VCPU().Instructions() - began)
 	return err
+}
+
+// training returns what is known of the command on the snapshot of an identity; nil if that is nothing.
+func (r *run) training(id string) *metadata.Training {
+	if r.known == nil {
+		return nil
+	}
+	for _, t := range r.known.Trainings() {
+		if t.Snapshot == id && slices.Equal(t.Command, r.Argv) {
+			return &t
+		}
+	}
+	return nil
+}
+
+// partial reports whether the command was trained on the snapshot, but not to its end.
+func (r *run) partial() (bool, error) {
+	if r.known == nil || !slices.ContainsFunc(r.known.Trainings(), func(t metadata.Training) bool { return t.Partial && slices.Equal(t.Command, r.Argv) }) {
+		return false, nil
+	}
+	id, err := identity(r.Snapshot)
+	t := r.training(id)
+	return t != nil && t.Partial, err
 }
 
 // goal is what FALLBACK wants to know. SLOW-BRIDGE runs the tool to its end if that is not too far away: a tool that never ends is stopped some
@@ -102,16 +130,11 @@ func (r *run) train(ctx context.Context, g *goal, reason string) (set *metadata.
 		o.Accel, o.Budget = nil, 0 // it was in nanoseconds
 	}
 	limit := (&run{Options: o, policy: r.policy}).limit()
-	if r.known != nil {
-		for _, t := range r.known.Trainings() {
-			if t.Snapshot != id || !slices.Equal(t.Command, r.Argv) {
-				continue
-			}
-			if !t.Partial || t.Instructions >= limit {
-				return nil, false, fastbridge.ErrTrained
-			}
-			g.least = 2 * t.Instructions
+	if t := r.training(id); t != nil {
+		if !t.Partial || t.Instructions >= limit {
+			return nil, false, fastbridge.ErrTrained
 		}
+		g.least = 2 * t.Instructions
 	}
 	r.Progress("training in SLOW-BRIDGE, for " + reason)
 	o.goal = g

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -432,12 +431,8 @@ func (r *run) learn(partial bool) error {
 	if err != nil {
 		return err
 	}
-	if r.known != nil {
-		for _, t := range r.known.Trainings() {
-			if t.Snapshot == id && slices.Equal(t.Command, r.Argv) && t.Instructions == r.stats.Instructions && t.Partial == partial {
-				return nil // the same run as then
-			}
-		}
+	if t := r.training(id); t != nil && t.Instructions == r.stats.Instructions && t.Partial == partial {
+		return nil // the same run as then
 	}
 	set, err := r.bridge.MetaData()
 	if err != nil {
