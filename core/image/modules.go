@@ -74,21 +74,29 @@ func (i *Image) moduleNames() ([]byte, error) {
 	if b := i.Cached(name, version); b != nil {
 		return b, nil
 	}
-	z, err := zip.OpenReader(filepath.Join(i.Dir, fileModules))
+	m, done, err := i.openModules()
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil // a kernel without modules
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer z.Close()
-	m, err := initramfs.OpenModules(z)
-	if err != nil {
-		return nil, err
-	}
+	defer done()
 	all := []byte("\n" + strings.Join(m.Names(), "\n") + "\n")
 	i.Keep(name, version, all)
 	return all, nil
+}
+
+// openModules opens the modules of the kernel's package, which can be read until done is called.
+func (i *Image) openModules() (m *initramfs.Modules, done func() error, err error) {
+	z, err := zip.OpenReader(filepath.Join(i.Dir, fileModules))
+	if err != nil {
+		return nil, nil, err
+	}
+	if m, err = initramfs.OpenModules(z); err != nil {
+		return nil, nil, errors.Join(err, z.Close())
+	}
+	return m, z.Close, nil
 }
 
 // moduleName reports whether name is one that the kernel gives to modules.
@@ -100,15 +108,11 @@ func moduleName(name string) bool {
 
 // moreModules makes an archive that, after the initramfs, adds modules to those that init loads.
 func (i *Image) moreModules(names []string) ([]byte, error) {
-	z, err := zip.OpenReader(filepath.Join(i.Dir, fileModules))
+	m, done, err := i.openModules()
 	if err != nil {
 		return nil, err
 	}
-	defer z.Close()
-	m, err := initramfs.OpenModules(z)
-	if err != nil {
-		return nil, err
-	}
+	defer done()
 	var t initramfs.Tree
 	order, err := t.AddModules(m, i.Release, slices.Concat(i.Modules, names))
 	if err != nil {

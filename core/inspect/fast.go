@@ -138,8 +138,7 @@ func (r *run) train(ctx context.Context, g *goal, reason string) (set *metadata.
 	}
 	r.Progress("training in SLOW-BRIDGE, for " + reason)
 	o.goal = g
-	temporary := o.MetaData == nil
-	if temporary {
+	if o.MetaData == nil {
 		if r.unkept == "" {
 			if r.unkept, err = os.MkdirTemp("", "emu-train-"); err != nil {
 				return nil, false, err

@@ -275,7 +275,7 @@ func (m *Machine) CPU() *cpu.CPU {
 // CPUConfig is the model of the processor.
 func (m *Machine) CPUConfig() cpu.Config { return m.cfg.CPU }
 
-// AddMemory gives the guest memory beside its own, at a physical address where it has nothing: memory.Memory.Add.
+// AddMemory gives the guest memory beside its own, at a physical address where it has nothing: memory.Memory.Add, which says what sparse means.
 func (m *Machine) AddMemory(pa, size uint64, sparse bool) ([]byte, error) {
 	b, err := m.mem.Add(pa, size, sparse)
 	if err == nil && m.accel != nil {

@@ -278,7 +278,7 @@ func (s *Site) compare(t *Site) int {
 type Training struct {
 	Snapshot     string // identity, such as a hash of its file
 	Command      []string
-	Instructions uint64 // executed, until the command ended
+	Instructions uint64 // executed, until the command ended or was stopped
 	Scopes       []ScopeID
 	Partial      bool // it was stopped before it ended
 }
