@@ -151,39 +151,8 @@ const stubSize = 256
 
 var routines = entries{
 	locate: monitor.Base + monitor.Locate, locateCPU: monitor.Base + monitor.LocateCPU, ask: monitor.Base + monitor.Asked,
-	leave: monitor.Base + monitor.LeaveView, stack: monitor.Base + monitor.CurrentStack, data: monitor.Base,
-}
-
-// jump puts a jump into a scope's code in place of an instruction whose operand may be the snapshot's, and says whether that was possible.
-func (b *Bridge) jump(s *scope, t *site) (bool, error) {
-	_, hooked := b.hooks[t.address]
-	_, fixed := b.substituted(s, t)
-	d := displaced{in: &t.inst, code: b.original(t.address, int(t.inst.Len)), at: t.address, perCPU: t.inst.Seg >= isa.FS}
-	if d.code == nil || hooked || fixed || t.address&0xfff+jumpSize > 4096 {
-		return false, nil
-	}
-	var ask int
-	at, err := b.place(func(at uint64) (code []byte, err error) {
-		code, ask, err = d.assembleJump(at, routines)
-		return code, err
-	})
-	if errors.Is(err, errNotDisplaceable) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	p, err := b.codePage(s, nonRedirected, t.address&^0xfff)
-	if err != nil || p == nil {
-		return false, err
-	}
-	b.displaced[at] = t.address
-	b.asks[at+uint64(ask)] = t.address
-	a := &assembler{at: t.address}
-	a.jump(at)
-	copy(p.code[t.address&0xfff:], a.code)
-	b.vm.Memory().Written(p.pa+t.address&0xfff, len(a.code))
-	return true, nil
+	locateAt: monitor.Base + monitor.Routines, leaveAt: monitor.Base + monitor.Routines + 8,
+	stack: monitor.Base + monitor.CurrentStack, data: monitor.Base,
 }
 
 // displace makes the code that executes a site out of its place, and returns its address; 0 if it cannot be made. contexts is as in

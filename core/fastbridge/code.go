@@ -47,6 +47,7 @@ type scope struct {
 	taken map[uint64]*choices
 	found [policy.Neutral + 1]uint64 // sites by category
 	stats CallStats                  // what the monitor does not count
+	jumps map[uint64]bool            // where there is one in the code of the non-redirected view: see group
 	// stacks are the kernel stacks on which the scope was entered.
 	stacks map[uint64]bool
 }
@@ -182,13 +183,16 @@ func (b *Bridge) build(s *scope) error {
 		return err
 	}
 	s.outline = b.set.Outline(s.id)
-	s.sites, s.addressed = map[uint64]*site{}, map[uint64]bool{}
+	s.sites, s.addressed, s.jumps = map[uint64]*site{}, map[uint64]bool{}, map[uint64]bool{}
 	s.taken, s.found = map[uint64]*choices{}, [policy.Neutral + 1]uint64{}
 	entries := len(b.hooks) + 256 // unknown sites that turn out to be decided come later
 	for _, module := range s.outline.Modules {
 		for _, m := range module.Sites {
-			if p := placeOf(m); p == otherView || p == nowhere {
+			switch placeOf(m) {
+			case nowhere:
 				entries++
+			case otherView:
+				entries += 2 // what begins in the jump is there too
 			}
 		}
 	}
@@ -278,14 +282,22 @@ func (b *Bridge) admitAll(s *scope) error {
 		if !ok {
 			continue
 		}
-		for _, m := range module.Sites {
+		b.admitted = b.admitted[:0]
+		for i, m := range module.Sites {
 			a := base + m.Offset
 			if la := a &^ 0xfff; la != at.la {
 				at = leaf{la: la, original: b.page(la)}
 			}
-			if err := b.admitOutlined(s, &at, module.Name, a, m); err != nil {
+			p, ok, err := b.admitOutlined(s, &at, module.Name, a, m)
+			if err != nil {
 				return err
 			}
+			if ok {
+				b.admitted = append(b.admitted, admitted{a, m.Length, p, int32(i)})
+			}
+		}
+		if err := b.displaceAll(s, base, &module, b.admitted); err != nil {
+			return err
 		}
 	}
 	for a := range b.hooks {
@@ -296,8 +308,9 @@ func (b *Bridge) admitAll(s *scope) error {
 	return nil
 }
 
-// admitOutlined lets a site run where it may. Most are copied only.
-func (b *Bridge) admitOutlined(s *scope, at *leaf, module string, a uint64, m metadata.OutlineSite) error {
+// admitOutlined lets a site run where it may, and says where that is, if it may run in the scope. Most are copied only. Those that are to be
+// displaced are left to displaceAll.
+func (b *Bridge) admitOutlined(s *scope, at *leaf, module string, a uint64, m metadata.OutlineSite) (p place, ok bool, err error) {
 	var code []byte
 	if first := int(a & 0xfff); first+int(m.Length) > 4096 {
 		code = b.original(a, int(m.Length))
@@ -305,16 +318,16 @@ func (b *Bridge) admitOutlined(s *scope, at *leaf, module string, a uint64, m me
 		code = at.original[first:][:m.Length]
 	}
 	if code == nil {
-		return nil
+		return nowhere, false, nil
 	}
 	if metadata.OutlineCheck(code) != m.Check {
 		if in, _, err := b.code(a); err != nil || in.Len != m.Length {
-			return nil // another version of the code, which the kernel has patched
+			return nowhere, false, nil // another version of the code, which the kernel has patched
 		}
 	}
 	if m.Flags&metadata.InSubtree != 0 && (at.copy == nil || at.copy.code[a&0xfff] == int3) {
 		if err := b.exposeCopy(a, code); err != nil {
-			return err
+			return nowhere, false, err
 		}
 		at.copy = b.copy.pages[at.la]
 	}
@@ -324,27 +337,65 @@ func (b *Bridge) admitOutlined(s *scope, at *leaf, module string, a uint64, m me
 		}
 	}
 	if m.Flags&metadata.Scoped == 0 {
-		return nil
+		return nowhere, false, nil
 	}
 	s.found[m.Category()]++
 	constant := false
 	if len(s.cpu.Immediates) > 0 {
 		_, constant = s.cpu.Immediates[a]
 	}
-	if p := placeOf(m); b.cfg.ExitSwitching || constant || p == nowhere || p == otherView || maybeSpecial(code) || a&0xfff+uint64(len(code)) > 4096 {
+	p = placeOf(m)
+	wanted := p == otherView && !b.cfg.ExitSwitching
+	switch {
+	case constant || maybeSpecial(code):
+		p = nowhere
+	case wanted:
+		return p, true, nil
+	}
+	if b.cfg.ExitSwitching || p == nowhere || a&0xfff+uint64(len(code)) > 4096 {
 		in, _, err := b.code(a)
 		if err != nil {
-			return fmt.Errorf("fastbridge: the instruction at %s: %w", b.format(a), err)
+			return p, false, fmt.Errorf("fastbridge: the instruction at %s: %w", b.format(a), err)
 		}
-		return b.admit(s, newSite(s.outline, module, m, a, in))
+		return p, true, b.admit(s, newSite(s.outline, module, m, a, in))
 	}
 	if at.to == nil {
-		var err error
 		if at.to, err = b.codePage(s, nonRedirected, at.la); err != nil {
-			return err
+			return p, false, err
 		}
 	}
 	copy(at.to.code[a&0xfff:], code)
+	return p, true, nil
+}
+
+// displaceAll has the sites of a module that must not run in the non-redirected view run elsewhere: by jumps where that is possible, otherwise by int3.
+func (b *Bridge) displaceAll(s *scope, base uint64, module *metadata.OutlineModule, sites []admitted) error {
+	if b.cfg.ExitSwitching {
+		return nil
+	}
+	for i := 0; i < len(sites); {
+		if sites[i].place != otherView {
+			i++
+			continue
+		}
+		taken, err := b.jump(s, sites[i:])
+		if err != nil {
+			return err
+		}
+		if taken > 0 {
+			i += taken
+			continue
+		}
+		m := module.Sites[sites[i].index]
+		in, _, err := b.code(sites[i].at)
+		if err != nil {
+			return fmt.Errorf("fastbridge: the instruction at %s: %w", b.format(sites[i].at), err)
+		}
+		if err := b.admit(s, newSite(s.outline, module.Name, m, sites[i].at, in)); err != nil {
+			return err
+		}
+		i++
+	}
 	return nil
 }
 
@@ -402,9 +453,6 @@ func (b *Bridge) admit(s *scope, t *site) error {
 		t.place = nowhere
 	}
 	if t.place == otherView && !b.cfg.ExitSwitching {
-		if done, err := b.jump(s, t); done || err != nil {
-			return err
-		}
 		at, err := b.displace(s, t, 0)
 		if at != 0 {
 			b.enterSite(s, t.address, monitor.ActionDisplace, uint32(at))
@@ -465,6 +513,11 @@ func special(in *isa.Inst, frozen bool) bool {
 func (b *Bridge) expose(s *scope, v int, t *site) error {
 	code := b.original(t.address, int(t.inst.Len))
 	_, hooked := b.hooks[t.address]
+	if v == nonRedirected {
+		if err := b.unjump(s, t.address, t.address+uint64(len(code))); err != nil {
+			return err
+		}
+	}
 	for i := range code {
 		la := t.address + uint64(i)
 		p, err := b.codePage(s, v, la&^0xfff)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/hybridbridge/emu/core/fastbridge/monitor"
 	"github.com/hybridbridge/emu/cpu/isa"
 )
 
@@ -251,66 +250,9 @@ func (d *displaced) assembleString(a *assembler, to entries) ([]byte, error) {
 	return a.code, nil
 }
 
-// jumpSize is how long an instruction must be for a jump to take its place.
-const jumpSize = 5
-
-// assembleJump makes the code for the linear address at to which a jump leads that takes the instruction's place: without int3. The
-// instruction must have no contexts. ask is how far into the code an int3 is by which the host is asked, as if it were at the instruction.
-func (d *displaced) assembleJump(at uint64, to entries) (code []byte, ask int, err error) {
-	e, ok := split(d.in, d.code)
-	reg, free := scratch(d.in)
-	if !ok || !free || d.contexts != 0 || d.perCPU || d.fixed != 0 || d.immediate != nil || len(d.code) < jumpSize {
-		return nil, 0, errNotDisplaceable
-	}
-	a := &assembler{at: at}
-	a.bytes(0x9c) // pushfq
-	a.push(reg)
-	a.bytes(0x4c, 0x8b, 0x05|reg&7<<3) // mov reg, [stack]
-	a.relative(to.stack)
-	a.bytes(0x49, 0x83, 0x78|reg&7, monitor.StackDepth, 0) // cmp qword [reg+depth], 0
-	local := a.jumpIf(ifNotZero)
-	// Interrupts are not off: one in a local function leads to the clean root, and then the stack is anybody's.
-	a.bytes(0x49, 0x31, 0xe0|reg&7)                // xor reg, rsp
-	a.bytes(0x49, 0x81, 0xf8|reg&7, 0, 0x40, 0, 0) // cmp reg, size of a stack
-	other := a.jumpIf(ifNotCarry)
-	if off, ok := static(d.in, d.at); ok {
-		a.load(reg, off)
-	} else {
-		a.bytes(e.lea(reg)...)
-	}
-	a.push(reg)
-	a.bytes(0x6a, 0) // push 0
-	a.call(to.locate)
-	a.pop(reg)
-	a.pop(reg)
-	host := a.jumpIf(ifCarry)
-	if keepsFlags[d.in.Op] {
-		a.bytes(e.displace(reg)...)
-		a.pop(reg)
-		a.bytes(0x9d) // popfq
-	} else {
-		a.bytes(0xff, 0x74, 0x24, 8, 0x9d) // push qword [rsp+8]; popfq
-		a.bytes(e.displace(reg)...)
-		a.pop(reg)
-		a.bytes(0x48, 0x8d, 0x64, 0x24, 8) // lea rsp, [rsp+8]
-	}
-	a.jump(d.next())
-	a.land(host)
-	a.pop(reg)
-	a.bytes(0x9d)
-	ask = len(a.code)
-	a.bytes(int3)
-	a.land(local) // a local function has come here by a pointer
-	a.land(other)
-	a.pop(reg)
-	a.bytes(0x9d, 0x68) // popfq; push: the instruction's own address
-	a.code = binary.LittleEndian.AppendUint32(a.code, uint32(d.at))
-	a.jump(to.leave)
-	return a.code, ask, nil
-}
-
-// entries are the monitor's routines that displaced instructions call, where it has the current stack, and where it begins: see monitor.asm.
-type entries struct{ locate, locateCPU, ask, leave, stack, data uint64 }
+// entries are the monitor's routines that displaced instructions call, where it has the addresses of those for code that is far away, and the current stack, and
+// where it begins: see monitor.asm.
+type entries struct{ locate, locateCPU, ask, locateAt, leaveAt, stack, data uint64 }
 
 // displaced is an instruction that is executed out of its place, by code that int3 leads to.
 type displaced struct {

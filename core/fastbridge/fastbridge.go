@@ -135,7 +135,10 @@ type Bridge struct {
 	displaced            map[uint64]uint64
 	asks                 map[uint64]uint64 // instructions in whose place a jump is, by the int3 that asks about them
 	substitutes          map[uint64]uint64
-	trampolines          map[uint64]uint64 // of instructions without an operand, by their address
+	area                 area
+	groups               map[uint64][]*group // by the address of the jump
+	admitted             []admitted          // admitAll's
+	trampolines          map[uint64]uint64   // of instructions without an operand, by their address
 	text                 cpu.Range
 	texts                map[uint64]*[4096]byte // pages of code, by linear address; nil if not mapped
 
@@ -172,7 +175,7 @@ func AddMemory(m *machine.Machine, end uint64) (views, snapshot []byte, err erro
 func New(cfg Config, views []byte) (*Bridge, error) {
 	b := &Bridge{
 		cfg: cfg, vm: cfg.Machine, set: cfg.Known, scopes: map[metadata.ScopeID]*scope{}, byEntry: map[uint64]*scope{},
-		elided: map[[2]uint64]bool{}, displaced: map[uint64]uint64{}, asks: map[uint64]uint64{}, substitutes: map[uint64]uint64{},
+		elided: map[[2]uint64]bool{}, displaced: map[uint64]uint64{}, asks: map[uint64]uint64{}, substitutes: map[uint64]uint64{}, groups: map[uint64][]*group{},
 		trampolines: map[uint64]uint64{}, met: map[unknown]bool{}, partial: cfg.Partial, texts: map[uint64]*[4096]byte{}, aliases: aliases{map[int]int{}, map[int]int{}}, types: []uint64{0},
 	}
 	if b.set == nil {
@@ -215,7 +218,7 @@ func New(cfg Config, views []byte) (*Bridge, error) {
 	}
 	b.text = b.slow.Text()
 	b.hooks = b.slow.Hooks()
-	if err := errors.Join(b.findPerCPU(), b.install(), b.makeBases(), b.makeStepper(), b.elideOutside()); err != nil {
+	if err := errors.Join(b.findPerCPU(), b.install(), b.makeArea(), b.makeBases(), b.makeStepper(), b.elideOutside()); err != nil {
 		return nil, err
 	}
 	b.allow()
@@ -367,6 +370,8 @@ func (b *Bridge) install() error {
 	}
 	b.put(monitor.PageOffset, b.cfg.Kernel.PageOffset)
 	b.put(monitor.AddressMask, addresses)
+	b.put(monitor.Routines, monitor.Base+monitor.Locate)
+	b.put(monitor.Routines+8, monitor.Base+monitor.LeaveView)
 	b.put(monitor.DirectLimit, machine.BeyondBase)
 	b.put(monitor.Boundary, b.owners.Above)
 	b.put(monitor.Vmemmap, b.cfg.Kernel.VmemmapBase)

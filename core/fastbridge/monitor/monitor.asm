@@ -55,6 +55,7 @@ DEFAULT REL
 %define ACTION_ELIDE 3
 %define ACTION_LOCK 4
 %define ACTION_DISPLACE 5
+%define ACTION_CONTINUE 6
 
 ; Whose an operand is, in a list of contexts.
 %define LOCAL 1
@@ -387,7 +388,7 @@ breakpoint:
 	jmp .probe
 .found:	lea rbx, [rbx+rcx+SITE_ACTION]
 	cmp byte [rbx], ACTION_DISPLACE
-	jne .local
+	jne .inside
 	inc qword [rdx+DISPLACED]
 	and rbx, -SITE_SIZE		; the table is aligned
 	movsxd rax, dword [rbx+SITE_VALUE]
@@ -397,6 +398,17 @@ breakpoint:
 	pop rcx
 	pop rax
 	jmp [target]
+; Within what a jump has taken the place of: its code has the instruction.
+.inside:
+	cmp byte [rbx], ACTION_CONTINUE
+	jne .local
+	inc qword [continued]
+	and rbx, -SITE_SIZE
+	mov eax, [rbx+SITE_VALUE]
+	mov rdx, -1<<32
+	or rax, rdx
+	mov [rsp+32], rax
+	return_to_site
 ; A local function is called in the copy, as far as that has it.
 .local:	cmp byte [rbx], ACTION_LOCAL
 	jne .hook
@@ -705,19 +717,24 @@ interrupt:
 %define L_ADDRESS 64
 %define L_RSP 104
 %macro locate_begin 0
-	push rax
-	push rcx
 	push rdx
 	push rsi
 	push rdi
 	push rbx
-	mov rax, [rsp+L_ADDRESS]
 	mov rsi, [rsp+L_CONTEXTS]
 %endmacro
 locate:
-	locate_begin
+	push rax
+	push rcx
+	mov rax, [rsp+L_ADDRESS-32]
 	call tells
-	jc locate_end
+	jnc .tells_not
+	pop rcx
+	pop rax
+	clc
+	ret
+.tells_not:
+	locate_begin
 	test rsi, rsi
 	jz there
 	call contexts
@@ -774,6 +791,9 @@ alias:	mov rdx, rax
 
 ; locate_cpu is locate for a per-CPU variable: the address is that in the snapshot, and becomes 0 if the variable is the trusted VM's.
 locate_cpu:
+	push rax
+	push rcx
+	mov rax, [rsp+L_ADDRESS-32]
 	locate_begin
 	test rsi, rsi
 	jz .snapshot
@@ -900,6 +920,8 @@ f_type:		dq 0
 f_proc_pid:	dq 0
 proc_type:	dq 0
 chosen:		dq 0
+routines:	dq 0, 0
+continued:	dq 0
 aliases:	times 512 dq 0
 calls:		times 128 db 0
 handlers:	times 256 dq 0

@@ -90,8 +90,11 @@ const (
 	_
 	_
 	ProcType // the struct file_system_type of proc
-	Chosen   // counters of system calls, and of those that have a scope
-	Aliases  // by entry of the root of the page tables: how far away its alias is, 0 if there is none; 512 of 8 bytes
+	Chosen   // counts system calls that have a scope
+	Routines // addresses of Locate and LeaveView, for code that is far away
+	_
+	Continued // counts int3 with ActionContinue
+	Aliases   // by entry of the root of the page tables: how far away its alias is, 0 if there is none; 512 of 8 bytes
 )
 
 // More data, whose sizes are other ones.
@@ -186,4 +189,5 @@ const (
 	ActionElide    = 3 // the function returns, if its first argument is the snapshot's
 	ActionLock     = 4 // the lock, if it is the snapshot's, is set free
 	ActionDisplace = 5 // the code whose address the site has in SiteValue, sign-extended, executes the instruction
+	ActionContinue = 6 // it goes on at the address of which the site has the lower half in SiteValue, in the last 4 GiB
 )

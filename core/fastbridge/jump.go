@@ -1,0 +1,325 @@
+package fastbridge
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/hybridbridge/emu/core/fastbridge/monitor"
+	"github.com/hybridbridge/emu/cpu/isa"
+)
+
+// jumpSize is how long a jump is.
+const jumpSize = 5
+
+// part is one of the instructions that a jump takes the place of.
+type part struct {
+	in   isa.Inst
+	code []byte
+	at   uint64 // its linear address
+	// displaced says that its operand is the snapshot's unless its address tells otherwise; other instructions are copied.
+	displaced bool
+	// flags says that what the flags are before it counts, to it or to what follows.
+	flags bool
+	// fixed is where a displaced instruction's operand is, if that is known before and not 0.
+	fixed uint64
+}
+
+func (p *part) next() uint64 { return p.at + uint64(len(p.code)) }
+
+// jumped is the code that a jump leads to.
+type jumped struct {
+	code   []byte
+	starts []int          // of the parts that it has, from the first one on
+	asks   map[int]uint64 // where it has int3 by which the host is asked, and about the instruction at which address
+	end    uint64         // where it goes on, unless the last part leads elsewhere
+}
+
+// assembleJumped makes the code for the linear address at. It ends before the first part, but for the very first one, that it cannot
+// have. direct is where the direct map begins.
+func assembleJumped(at uint64, parts []part, direct uint64, to entries) (*jumped, error) {
+	j := &jumper{assembler: assembler{at: at}, direct: direct, to: to}
+	out := &jumped{asks: map[int]uint64{}}
+	through := true
+	for i := range parts {
+		p := &parts[i]
+		begin := len(j.code)
+		err := j.part(p, i == 0)
+		if err != nil && i == 0 {
+			return nil, err
+		}
+		if err != nil {
+			j.code = j.code[:begin]
+			break
+		}
+		out.starts = append(out.starts, begin)
+		out.end = p.next()
+		through = !leaves(&p.in)
+	}
+	if through {
+		j.jump(out.end)
+	}
+	for _, tail := range j.tails {
+		tail(out)
+	}
+	out.code = j.code
+	return out, nil
+}
+
+// leaves reports whether an instruction never goes on to the next.
+func leaves(in *isa.Inst) bool {
+	switch in.Op {
+	case isa.JMP, isa.JMP_IND, isa.RET, isa.CALL, isa.CALL_IND:
+		return true
+	}
+	return false
+}
+
+// jumper assembles parts.
+type jumper struct {
+	assembler
+	direct uint64
+	to     entries
+	tails  []func(*jumped) // what is out of the way
+}
+
+func (j *jumper) part(p *part, first bool) error {
+	switch {
+	case !p.displaced:
+		return j.copyPart(p)
+	case p.in.Op == isa.MOVS || p.in.Op == isa.STOS:
+		return j.displaceString(p, first)
+	}
+	return j.displacePart(p, first)
+}
+
+// far appends a call or jump to the routine of the monitor whose address is at a linear address of the last 2 GiB: the area is too far
+// away for a displacement.
+func (j *jumper) far(op byte, pointer uint64) {
+	j.bytes(0xff, op, 0x25)
+	j.code = binary.LittleEndian.AppendUint32(j.code, uint32(pointer))
+}
+
+const callFar, jumpFar = 0x14, 0x24
+
+// directBits is the size of the direct map, as a power of two: see machine.BeyondBase.
+const directBits = 40
+
+// copyPart appends an instruction that means the same at any address, or what does the same.
+func (j *jumper) copyPart(p *part) error {
+	in := &p.in
+	relative := func(to uint64) error {
+		const near = 1<<31 - 1<<12
+		if d := int64(to - j.at); d >= near || d <= -near {
+			return errNotDisplaceable
+		}
+		return nil
+	}
+	push := func() { // the return address
+		j.bytes(0x68)
+		j.code = binary.LittleEndian.AppendUint32(j.code, uint32(p.next()))
+	}
+	to := p.next() + in.Imm
+	switch in.Op {
+	case isa.JCC:
+		j.bytes(0x0f, 0x80|in.Cond&15)
+		j.relative(to)
+		return relative(to)
+	case isa.JMP:
+		j.jump(to)
+		return relative(to)
+	case isa.CALL:
+		push()
+		j.jump(to)
+		return relative(to)
+	case isa.CALL_IND:
+		modrm := slices.Index(p.code, 0xff) + 1
+		if in.Base == isa.RegRIP || in.Base == isa.RSP || in.Index == isa.RSP || in.Args[0].Kind == isa.KindReg && in.Args[0].Reg == isa.RSP {
+			return errNotDisplaceable
+		}
+		push()
+		begin := len(j.code)
+		j.bytes(p.code...)
+		j.code[begin+modrm] ^= (2 ^ 4) << 3 // jmp in place of call
+		return nil
+	case isa.RET, isa.JMP_IND, isa.NOP:
+	default:
+		if in.Row.Attr&(isa.EndsBlock|isa.System|isa.Privileged) != 0 {
+			return errNotDisplaceable
+		}
+	}
+	if in.Base != isa.RegRIP {
+		j.bytes(p.code...)
+		return nil
+	}
+	off, _ := static(in, p.at)
+	e, ok := split(in, p.code)
+	if !ok || off != uint64(int64(int32(off))) {
+		return errNotDisplaceable
+	}
+	j.bytes(e.absolute(uint32(off))...)
+	return nil
+}
+
+// begin saves the flags, if they count, and a register. The first part of a jump's code finds out whether it runs in the view.
+func (j *jumper) begin(p *part, reg uint8, first bool) {
+	if p.flags {
+		j.bytes(0x9c) // pushfq
+	}
+	j.push(reg)
+	if !first {
+		return
+	}
+	// Interrupts are not off: one in a local function leads to the clean root, and then the stack is anybody's.
+	j.bytes(0x4c, 0x8b, 0x04|reg&7<<3, 0x25) // mov reg, [stack]
+	j.code = binary.LittleEndian.AppendUint32(j.code, uint32(j.to.stack))
+	j.bytes(0x49, 0x83, 0x78|reg&7, monitor.StackDepth, 0) // cmp qword [reg+depth], 0
+	local := j.jumpIf(ifNotZero)                           // a local function has come here by a pointer
+	j.bytes(0x49, 0x31, 0xe0|reg&7)                        // xor reg, rsp
+	j.bytes(0x49, 0x81, 0xf8|reg&7, 0, 0x40, 0, 0)         // cmp reg, size of a stack
+	other := j.jumpIf(ifNotCarry)
+	j.tails = append(j.tails, func(*jumped) {
+		j.land(local)
+		j.land(other)
+		j.restore(p, reg)
+		j.bytes(0x68) // push: the instruction's own address
+		j.code = binary.LittleEndian.AppendUint32(j.code, uint32(p.at))
+		j.far(jumpFar, j.to.leaveAt)
+	})
+}
+
+// restore undoes what begin has saved.
+func (j *jumper) restore(p *part, reg uint8) {
+	j.pop(reg)
+	if p.flags {
+		j.bytes(0x9d) // popfq
+	}
+}
+
+// ask has the host look at a part, at the places from which jumps come.
+func (j *jumper) ask(p *part, restore func(), from ...int) {
+	j.tails = append(j.tails, func(out *jumped) {
+		for _, at := range from {
+			j.land(at)
+		}
+		restore()
+		out.asks[len(j.code)] = p.at
+		j.bytes(int3)
+	})
+}
+
+// locate adds to the address on the stack, under one word, what leads to its alias, and pops it.
+func (j *jumper) locate(reg uint8) (asks int) {
+	j.bytes(0x6a, 0) // push 0
+	j.far(callFar, j.to.locateAt)
+	j.pop(reg)
+	j.pop(reg)
+	return j.jumpIf(ifCarry)
+}
+
+func (j *jumper) displacePart(p *part, first bool) error {
+	in := &p.in
+	e, ok := split(in, p.code)
+	reg, free := scratch(in)
+	if !ok || !free || in.Seg >= isa.FS {
+		return errNotDisplaceable
+	}
+	j.begin(p, reg, first)
+	switch off, fixed := static(in, p.at); {
+	case p.fixed != 0:
+		j.load(reg, p.fixed)
+	case fixed:
+		j.load(reg, off)
+		j.push(reg)
+		j.ask(p, func() { j.restore(p, reg) }, j.locate(reg))
+	default:
+		j.bytes(e.lea(reg)...)
+		other := isa.R8
+		for other == reg || in.Base == other || in.Index == other {
+			other++
+		}
+		j.push(other)
+		j.load(other, -j.direct)
+		j.bytes(0x4d, 0x01, 0xc0|reg&7<<3|other&7)    // add other, reg
+		j.bytes(0x49, 0xc1, 0xe8|other&7, directBits) // shr other, bits
+		j.pop(other)                                  // the flags stay
+		direct := j.jumpIf(ifZero)
+		j.push(reg)
+		j.ask(p, func() { j.restore(p, reg) }, j.locate(reg))
+		j.land(direct)
+	}
+	there := e.displace(reg)
+	switch {
+	case keepsFlags[in.Op]:
+		j.bytes(there...)
+		j.restore(p, reg)
+	case p.flags:
+		j.bytes(0xff, 0x74, 0x24, 8, 0x9d) // push qword [rsp+8]; popfq
+		j.bytes(there...)
+		j.pop(reg)
+		j.bytes(0x48, 0x8d, 0x64, 0x24, 8) // lea rsp, [rsp+8]
+	default:
+		j.bytes(there...)
+		j.pop(reg)
+	}
+	return nil
+}
+
+// displaceString is for MOVS and STOS, of which any operand that does not tell is the snapshot's.
+func (j *jumper) displaceString(p *part, first bool) error {
+	if p.in.AddrSize != 8 || p.in.Prefix&isa.PrefixSeg != 0 {
+		return errNotDisplaceable
+	}
+	j.begin(p, isa.R11, first)
+	j.push(isa.R10)
+	var asks []int
+	operand := func(pushes, subtracts byte, reg uint8) {
+		j.bytes(pushes) // push rsi or rdi
+		asks = append(asks, j.locate(reg))
+		j.bytes(0x49, 0x29, subtracts|reg&7) // sub reg, rsi or rdi
+	}
+	const source, destination = 0x56, 0x57
+	if p.in.Op == isa.MOVS {
+		operand(source, 0xf0, isa.R11)
+	}
+	operand(destination, 0xf8, isa.R10)
+	if p.in.Op == isa.MOVS {
+		j.bytes(0x4c, 0x01, 0xde) // add rsi, r11
+	}
+	j.bytes(0x4c, 0x01, 0xd7) // add rdi, r10
+	j.bytes(p.code...)
+	if p.in.Op == isa.MOVS {
+		j.bytes(0x4c, 0x29, 0xde) // sub rsi, r11
+	}
+	j.bytes(0x4c, 0x29, 0xd7) // sub rdi, r10
+	j.pop(isa.R10)
+	j.restore(p, isa.R11)
+	j.ask(p, func() { j.pop(isa.R10); j.restore(p, isa.R11) }, asks...)
+	return nil
+}
+
+// setsFlags are operations that set all arithmetic flags, or leave them undefined, whatever they were.
+var setsFlags = map[isa.Op]bool{
+	isa.ADD: true, isa.SUB: true, isa.CMP: true, isa.TEST: true, isa.AND: true, isa.OR: true, isa.XOR: true, isa.NEG: true, isa.XADD: true, isa.CMPXCHG: true,
+}
+
+// flagsCount reports whether what the arithmetic flags are before an instruction counts. next returns the instruction at an address. C has no
+// flags: functions neither take nor return any.
+func flagsCount(at uint64, next func(at uint64) (isa.Inst, bool)) bool {
+	const arithmetic = isa.FlagCF | isa.FlagPF | isa.FlagAF | isa.FlagZF | isa.FlagSF | isa.FlagOF
+	const most = 16
+	for range most {
+		in, ok := next(at)
+		switch {
+		case !ok || in.FlagsRead()&arithmetic != 0:
+			return true
+		case setsFlags[in.Op] || in.Op == isa.RET || in.Op == isa.CALL || in.Op == isa.CALL_IND:
+			return false
+		case in.Op == isa.JMP:
+			at += in.Imm
+		case in.Row.Attr&isa.EndsBlock != 0:
+			return true
+		}
+		at += uint64(in.Len)
+	}
+	return true
+}
