@@ -2,7 +2,6 @@ package fastbridge
 
 import (
 	"encoding/binary"
-	"math/bits"
 )
 
 // area is linear memory for code that jumps in the kernel's text lead to. A jump takes five bytes, in which several instructions may begin; where one
@@ -137,14 +136,14 @@ func (ar *area) isUsed(at uint64) bool {
 	return p != nil && p.used[unit/64]>>(unit%64)&1 != 0
 }
 
-// put puts code at an address that find has returned, and returns the pieces of memory where it is.
-func (ar *area) put(at uint64, code []byte) (written []pages, err error) {
+// put puts code at an address that find has returned, and calls written for the physical memory that changes.
+func (ar *area) put(at uint64, code []byte, written func(pa uint64, n int)) (err error) {
 	for len(code) > 0 {
 		p := ar.pages[at&^0xfff]
 		if p == nil {
 			p = &areaPage{}
 			if p.pa, p.mem, err = ar.pool.take(1); err != nil {
-				return nil, err
+				return err
 			}
 			ar.pages[at&^0xfff] = p
 			ar.tables[(at-ar.lo)>>21].set(index(at, 1), p.pa|codeFlags)
@@ -154,19 +153,8 @@ func (ar *area) put(at uint64, code []byte) (written []pages, err error) {
 		for u := off / areaUnit; u*areaUnit < off+uint64(n); u++ {
 			p.used[u/64] |= 1 << (u % 64)
 		}
-		written = append(written, pages{p.pa + off, p.mem[off : off+uint64(n)]})
+		written(p.pa+off, n)
 		at, code = at+uint64(n), code[n:]
 	}
-	return written, nil
-}
-
-// count returns how many bytes are used.
-func (ar *area) count() int {
-	n := 0
-	for _, p := range ar.pages {
-		for _, w := range p.used {
-			n += bits.OnesCount64(w) * areaUnit
-		}
-	}
-	return n
+	return nil
 }

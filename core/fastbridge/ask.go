@@ -62,9 +62,7 @@ func (b *Bridge) asked(cause uint32) {
 	switch cause {
 	case 3:
 		f.rip--
-		if at, ok := b.asks[f.rip]; ok {
-			f.rip = at
-		}
+		f.rip = b.asksAbout(f.rip)
 		err = f.breakpoint()
 	case 14:
 		err = f.fault(b.get(monitor.Fault))
@@ -91,6 +89,9 @@ func (b *Bridge) asked(cause uint32) {
 
 // format names an address, for displaced code the instruction's.
 func (b *Bridge) format(a uint64) string {
+	if at, g := b.groupOf(a); g != nil {
+		a = at
+	}
 	begin := uint64(0)
 	for at := range b.displaced {
 		if at <= a && at > begin {

@@ -183,7 +183,7 @@ func (b *Bridge) build(s *scope) error {
 		return err
 	}
 	s.outline = b.set.Outline(s.id)
-	s.sites, s.addressed, s.jumps = map[uint64]*site{}, map[uint64]bool{}, map[uint64]bool{}
+	s.sites, s.addressed = map[uint64]*site{}, map[uint64]bool{}
 	s.taken, s.found = map[uint64]*choices{}, [policy.Neutral + 1]uint64{}
 	entries := len(b.hooks) + 256 // unknown sites that turn out to be decided come later
 	for _, module := range s.outline.Modules {

@@ -133,14 +133,16 @@ type Bridge struct {
 	stubsAt, listsAt     uint64
 	stubsUsed, listsUsed int
 	displaced            map[uint64]uint64
-	asks                 map[uint64]uint64 // instructions in whose place a jump is, by the int3 that asks about them
 	substitutes          map[uint64]uint64
 	area                 area
-	groups               map[uint64][]*group // by the address of the jump
-	admitted             []admitted          // admitAll's
-	trampolines          map[uint64]uint64   // of instructions without an operand, by their address
-	text                 cpu.Range
-	texts                map[uint64]*[4096]byte // pages of code, by linear address; nil if not mapped
+	groups               map[uint64]*group // by the address of the jump
+	// What making views uses again and again.
+	admitted    []admitted
+	parts       []part
+	jumper      jumper
+	trampolines map[uint64]uint64 // of instructions without an operand, by their address
+	text        cpu.Range
+	texts       map[uint64]*[4096]byte // pages of code, by linear address; nil if not mapped
 
 	scopes  map[metadata.ScopeID]*scope
 	byEntry map[uint64]*scope // by the address of struct scope in the monitor
@@ -175,7 +177,7 @@ func AddMemory(m *machine.Machine, end uint64) (views, snapshot []byte, err erro
 func New(cfg Config, views []byte) (*Bridge, error) {
 	b := &Bridge{
 		cfg: cfg, vm: cfg.Machine, set: cfg.Known, scopes: map[metadata.ScopeID]*scope{}, byEntry: map[uint64]*scope{},
-		elided: map[[2]uint64]bool{}, displaced: map[uint64]uint64{}, asks: map[uint64]uint64{}, substitutes: map[uint64]uint64{}, groups: map[uint64][]*group{},
+		elided: map[[2]uint64]bool{}, displaced: map[uint64]uint64{}, substitutes: map[uint64]uint64{}, groups: map[uint64]*group{},
 		trampolines: map[uint64]uint64{}, met: map[unknown]bool{}, partial: cfg.Partial, texts: map[uint64]*[4096]byte{}, aliases: aliases{map[int]int{}, map[int]int{}}, types: []uint64{0},
 	}
 	if b.set == nil {
@@ -553,13 +555,19 @@ func (m stepMemory) Page(pa uint64) (*[4096]byte, bool) {
 
 // code reads an instruction of the trusted kernel.
 func (b *Bridge) code(la uint64) (in isa.Inst, code []byte, err error) {
+	in, code, err = b.instruction(la)
+	return in, bytes.Clone(code), err
+}
+
+// instruction is code whose bytes must not be changed.
+func (b *Bridge) instruction(la uint64) (in isa.Inst, code []byte, err error) {
 	const most = 15
 	if code = b.original(la, most); code == nil { // the last ones of a mapping
 		code = b.original(la, min(most, 4096-int(la&0xfff)))
 	}
 	in, err = isa.Decode(code, isa.Mode64, b.vm.CPUConfig().Features)
 	if err == nil {
-		code = bytes.Clone(code[:in.Len])
+		code = code[:in.Len:in.Len]
 	}
 	return in, code, err
 }

@@ -3,7 +3,6 @@ package fastbridge
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 
 	"github.com/hybridbridge/emu/core/fastbridge/monitor"
 	"github.com/hybridbridge/emu/cpu/isa"
@@ -19,56 +18,55 @@ type admitted struct {
 
 // group is a jump in the place of instructions that lie together, as Meta-Data of a scope says of them. Scopes that say the same share it.
 type group struct {
-	said  string // the length and the place of each
+	said  uint64 // of each the length and the place, a byte each
+	other *group // of a scope that says something else
 	none  bool   // there can be no jump
-	parts int    // how many of the instructions its code has
+	parts uint8  // how many of the instructions its code has
 	code  [jumpSize]byte
-	// entries are where the code of those that begin in the jump is.
-	entries []groupEntry
+	to    uint64 // where its code is
+	size  int
+	// entries are where the code of those that begin in the jump is, asks where it has int3 by which the host is asked, and about which address.
+	entries, asks []link
 	// statics are those whose operand's address is known: a scope can have a substitute for it.
-	statics []isa.Inst
-	at      []uint64
+	statics []site
 }
 
-type groupEntry struct{ at, to uint64 }
+type link struct{ from, to uint64 }
 
 // jump puts a jump in the place of the first of some sites, and says how many of them it takes care of; 0 if none.
 func (b *Bridge) jump(s *scope, sites []admitted) (int, error) {
 	at := sites[0].at
-	if _, hooked := b.hooks[at]; hooked || at&0xfff+jumpSize > 4096 || sites[0].length < 2 || at < b.text.Lo || at >= b.text.Hi {
+	if at&0xfff+jumpSize > 4096 || sites[0].length < 2 || at < b.text.Lo || at >= b.text.Hi {
 		return 0, nil
 	}
-	said := make([]byte, 0, 16)
+	said := uint64(0)
 	n, next := 0, at
 	for ; next < at+jumpSize && n < len(sites) && sites[n].at == next && sites[n].place != nowhere; n++ {
 		if _, hooked := b.hooks[next]; hooked {
 			break
 		}
-		said = append(said, sites[n].length, byte(sites[n].place))
+		said = said<<8 | uint64(sites[n].length)<<4 | uint64(sites[n].place)
 		next += uint64(sites[n].length)
 	}
-	if n < len(sites) && sites[n].at < at+jumpSize && (sites[n].at != next || n+1 < len(sites) && sites[n+1].at < at+jumpSize) {
+	if n == 0 || n < len(sites) && sites[n].at < at+jumpSize && (sites[n].at != next || n+1 < len(sites) && sites[n+1].at < at+jumpSize) {
 		return 0, nil // more begins in the jump than it can take care of
 	}
-	var g *group
-	for _, other := range b.groups[at] {
-		if other.said == string(said) {
-			g = other
-		}
+	g := b.groups[at]
+	for ; g != nil && g.said != said; g = g.other {
 	}
 	if g == nil {
 		var err error
 		if g, err = b.makeGroup(sites[:n]); err != nil {
 			return 0, err
 		}
-		g.said = string(said)
-		b.groups[at] = append(b.groups[at], g)
+		g.said, g.other = said, b.groups[at]
+		b.groups[at] = g
 	}
 	if g.none {
 		return 0, nil
 	}
 	for i := range g.statics {
-		if _, fixed := b.substituted(s, &site{address: g.at[i], inst: g.statics[i]}); fixed {
+		if _, fixed := b.substituted(s, &g.statics[i]); fixed {
 			return 0, nil
 		}
 	}
@@ -79,49 +77,40 @@ func (b *Bridge) jump(s *scope, sites []admitted) (int, error) {
 	copy(p.code[at&0xfff:], g.code[:])
 	b.vm.Memory().Written(p.pa+at&0xfff, jumpSize)
 	for _, e := range g.entries {
-		b.enterSite(s, e.at, monitor.ActionContinue, uint32(e.to))
+		b.enterSite(s, e.from, monitor.ActionContinue, uint32(e.to))
 	}
-	s.jumps[at] = true
-	return g.parts, nil
+	return int(g.parts), nil
 }
 
 // makeGroup makes the code for a jump.
 func (b *Bridge) makeGroup(sites []admitted) (*group, error) {
 	g := &group{}
-	parts := make([]part, len(sites))
-	for i, m := range sites {
-		in, code, err := b.code(m.at)
+	at := sites[0].at
+	b.parts = b.parts[:0]
+	for _, m := range sites {
+		in, code, err := b.instruction(m.at)
 		if err != nil || in.Len != m.length {
-			parts = parts[:i]
 			break
 		}
 		p := part{in: in, code: code, at: m.at, displaced: m.place == otherView}
 		if p.displaced {
 			if off, ok := static(&in, m.at); ok && in.Seg < isa.FS {
-				g.statics, g.at = append(g.statics, in), append(g.at, m.at)
+				g.statics = append(g.statics, site{address: m.at, inst: in})
 				p.fixed = b.aliased(off)
 			}
-			p.flags = in.FlagsRead() != 0 || !setsFlags[in.Op] && flagsCount(m.at+uint64(in.Len), b.decode)
+			p.flags = in.FlagsRead() != 0 || !setsFlags[in.Op] && flagsCount(p.next(), b.decode)
 		}
-		parts[i] = p
+		b.parts = append(b.parts, p)
 	}
-	if len(parts) == 0 {
+	j := &b.jumper
+	j.direct, j.to = b.cfg.Kernel.PageOffset, routines
+	if len(b.parts) == 0 || j.assemble(b.area.lo, b.parts) != nil || len(j.starts) < len(sites) && sites[len(j.starts)].at < at+jumpSize {
 		g.none = true
 		return g, nil
-	}
-	// The size does not hang on where the code is.
-	j, err := assembleJumped(b.area.lo, parts, b.cfg.Kernel.PageOffset, routines)
-	at := parts[0].at
-	if errors.Is(err, errNotDisplaceable) || err == nil && len(j.starts) < len(sites) && sites[len(j.starts)].at < at+jumpSize {
-		g.none = true
-		return g, nil
-	}
-	if err != nil {
-		return nil, err
 	}
 	var traps [jumpSize - 1]bool
-	for _, p := range parts {
-		if next := p.next() - at; next < jumpSize {
+	for i := range b.parts {
+		if next := b.parts[i].next() - at; next < jumpSize {
 			traps[next-1] = true
 		}
 	}
@@ -130,29 +119,49 @@ func (b *Bridge) makeGroup(sites []admitted) (*group, error) {
 		g.none = true
 		return g, nil
 	}
-	if j, err = assembleJumped(to, parts, b.cfg.Kernel.PageOffset, routines); err != nil {
+	j.move(to)
+	if err := b.area.put(to, j.code, b.vm.Memory().Written); err != nil {
 		return nil, err
-	}
-	written, err := b.area.put(to, j.code)
-	if err != nil {
-		return nil, err
-	}
-	for _, w := range written {
-		b.vm.Memory().Written(w.pa, len(w.mem))
 	}
 	for i, off := range j.starts {
-		if i > 0 && parts[i].at < at+jumpSize {
-			g.entries = append(g.entries, groupEntry{parts[i].at, to + uint64(off)})
+		if i > 0 && b.parts[i].at < at+jumpSize {
+			g.entries = append(g.entries, link{b.parts[i].at, to + uint64(off)})
 		}
 	}
-	for off, about := range j.asks {
-		b.asks[to+uint64(off)] = about
+	for _, a := range j.asks {
+		g.asks = append(g.asks, link{to + uint64(a.off), a.about})
 	}
-	b.displaced[to] = at
-	g.parts = len(j.starts)
+	g.parts, g.to, g.size = uint8(len(j.starts)), to, len(j.code)
 	g.code[0] = 0xe9
 	binary.LittleEndian.PutUint32(g.code[1:], uint32(to-at-jumpSize))
 	return g, nil
+}
+
+// groupOf returns the jump and the group whose code is at an address.
+func (b *Bridge) groupOf(a uint64) (at uint64, g *group) {
+	if a < b.area.lo || a >= b.area.hi {
+		return 0, nil
+	}
+	for at, g := range b.groups {
+		for ; g != nil; g = g.other {
+			if a >= g.to && a-g.to < uint64(g.size) {
+				return at, g
+			}
+		}
+	}
+	return 0, nil
+}
+
+// asksAbout returns which instruction the int3 at an address asks about: itself, unless it is in the code of a jump.
+func (b *Bridge) asksAbout(a uint64) uint64 {
+	if _, g := b.groupOf(a); g != nil {
+		for _, l := range g.asks {
+			if l.from == a {
+				return l.to
+			}
+		}
+	}
+	return a
 }
 
 // aliased returns where the snapshot's memory is that an address means, or the address if it tells; 0 if there is no room for an alias.
@@ -170,19 +179,28 @@ func (b *Bridge) aliased(la uint64) uint64 {
 
 // decode is code without the bytes.
 func (b *Bridge) decode(at uint64) (isa.Inst, bool) {
-	in, _, err := b.code(at)
+	in, _, err := b.instruction(at)
 	return in, err == nil
+}
+
+// jumps reports whether code at an address is the jump of a group.
+func (b *Bridge) jumps(at uint64, code []byte) bool {
+	for g := b.groups[at]; g != nil; g = g.other {
+		if !g.none && bytes.Equal(code, g.code[:]) {
+			return true
+		}
+	}
+	return false
 }
 
 // unjump takes away the jumps in a scope of which bytes in [lo, hi) are a part: their first instruction is displaced by int3 again, the others
 // run where they may.
 func (b *Bridge) unjump(s *scope, lo, hi uint64) error {
 	for at := lo - (jumpSize - 1); at < hi; at++ {
-		if !s.jumps[at] {
+		p := s.views[nonRedirected].pages[at&^0xfff]
+		if p == nil || at&0xfff+jumpSize > 4096 || !b.jumps(at, p.code[at&0xfff:][:jumpSize]) {
 			continue
 		}
-		delete(s.jumps, at)
-		p := s.views[nonRedirected].pages[at&^0xfff]
 		copy(p.code[at&0xfff:], bytes.Repeat([]byte{int3}, jumpSize))
 		b.vm.Memory().Written(p.pa+at&0xfff, jumpSize)
 		for next := at; next < at+jumpSize; {

@@ -26,43 +26,98 @@ type part struct {
 
 func (p *part) next() uint64 { return p.at + uint64(len(p.code)) }
 
-// jumped is the code that a jump leads to.
-type jumped struct {
-	code   []byte
-	starts []int          // of the parts that it has, from the first one on
-	asks   map[int]uint64 // where it has int3 by which the host is asked, and about the instruction at which address
-	end    uint64         // where it goes on, unless the last part leads elsewhere
+// jumper assembles the code that a jump leads to. It can be used again, for other parts.
+type jumper struct {
+	assembler
+	direct uint64 // where the direct map begins
+	to     entries
+	parts  []part
+	starts []int // where those are that the code has, from the first one on
+	asks   []ask
+	end    uint64 // where it goes on, unless the last part leads elsewhere
+	// external are the displacements of branches that lead out of the code.
+	external []int
+	tails    []tail
 }
 
-// assembleJumped makes the code for the linear address at. It ends before the first part, but for the very first one, that it cannot
-// have. direct is where the direct map begins.
-func assembleJumped(at uint64, parts []part, direct uint64, to entries) (*jumped, error) {
-	j := &jumper{assembler: assembler{at: at}, direct: direct, to: to}
-	out := &jumped{asks: map[int]uint64{}}
+// ask is an int3 in the code by which the host is asked about the instruction at an address.
+type ask struct {
+	off   int
+	about uint64
+}
+
+// tail is code that is out of the way of a part, to which jumps at up to two places lead.
+type tail struct {
+	part  *part
+	saved []uint8 // registers
+	leave bool    // it goes on with the instruction in the clean root; otherwise the host is asked
+	from  [2]int
+}
+
+// assemble makes the code for the linear address at, of parts of which the first is displaced. It ends before the first one, but for that, that it cannot
+// have.
+func (j *jumper) assemble(at uint64, parts []part) error {
+	*j = jumper{
+		assembler: assembler{j.code[:0], at}, direct: j.direct, to: j.to, parts: parts,
+		starts: j.starts[:0], asks: j.asks[:0], external: j.external[:0], tails: j.tails[:0],
+	}
 	through := true
 	for i := range parts {
 		p := &parts[i]
-		begin := len(j.code)
+		begin, tails, external := len(j.code), len(j.tails), len(j.external)
 		err := j.part(p, i == 0)
 		if err != nil && i == 0 {
-			return nil, err
+			return err
 		}
 		if err != nil {
-			j.code = j.code[:begin]
+			j.code, j.tails, j.external = j.code[:begin], j.tails[:tails], j.external[:external]
 			break
 		}
-		out.starts = append(out.starts, begin)
-		out.end = p.next()
+		j.starts = append(j.starts, begin)
+		j.end = p.next()
 		through = !leaves(&p.in)
 	}
 	if through {
-		j.jump(out.end)
+		j.goTo(j.end)
 	}
-	for _, tail := range j.tails {
-		tail(out)
+	for i := range j.tails {
+		t := &j.tails[i]
+		for _, from := range t.from {
+			if from != 0 {
+				j.land(from)
+			}
+		}
+		for _, reg := range t.saved {
+			j.pop(reg)
+		}
+		if t.part.flags {
+			j.bytes(0x9d) // popfq
+		}
+		if !t.leave {
+			j.asks = append(j.asks, ask{len(j.code), t.part.at})
+			j.bytes(int3)
+			continue
+		}
+		j.bytes(0x68) // push: the instruction's own address
+		j.code = binary.LittleEndian.AppendUint32(j.code, uint32(t.part.at))
+		j.far(jumpFar, j.to.leaveAt)
 	}
-	out.code = j.code
-	return out, nil
+	return nil
+}
+
+// move makes the code right for another address.
+func (j *jumper) move(to uint64) {
+	for _, at := range j.external {
+		d := j.code[at:]
+		binary.LittleEndian.PutUint32(d, binary.LittleEndian.Uint32(d)+uint32(j.at-to))
+	}
+	j.at = to
+}
+
+// goTo appends a jump out of the code.
+func (j *jumper) goTo(to uint64) {
+	j.jump(to)
+	j.external = append(j.external, len(j.code)-4)
 }
 
 // leaves reports whether an instruction never goes on to the next.
@@ -72,14 +127,6 @@ func leaves(in *isa.Inst) bool {
 		return true
 	}
 	return false
-}
-
-// jumper assembles parts.
-type jumper struct {
-	assembler
-	direct uint64
-	to     entries
-	tails  []func(*jumped) // what is out of the way
 }
 
 func (j *jumper) part(p *part, first bool) error {
@@ -107,9 +154,9 @@ const directBits = 40
 // copyPart appends an instruction that means the same at any address, or what does the same.
 func (j *jumper) copyPart(p *part) error {
 	in := &p.in
-	relative := func(to uint64) error {
-		const near = 1<<31 - 1<<12
-		if d := int64(to - j.at); d >= near || d <= -near {
+	near := func(to uint64) error {
+		const far = 1<<31 - 1<<26 // wherever in the area it will be
+		if d := int64(to - j.at); d >= far || d <= -far {
 			return errNotDisplaceable
 		}
 		return nil
@@ -122,15 +169,16 @@ func (j *jumper) copyPart(p *part) error {
 	switch in.Op {
 	case isa.JCC:
 		j.bytes(0x0f, 0x80|in.Cond&15)
+		j.external = append(j.external, len(j.code))
 		j.relative(to)
-		return relative(to)
+		return near(to)
 	case isa.JMP:
-		j.jump(to)
-		return relative(to)
+		j.goTo(to)
+		return near(to)
 	case isa.CALL:
 		push()
-		j.jump(to)
-		return relative(to)
+		j.goTo(to)
+		return near(to)
 	case isa.CALL_IND:
 		modrm := slices.Index(p.code, 0xff) + 1
 		if in.Base == isa.RegRIP || in.Base == isa.RSP || in.Index == isa.RSP || in.Args[0].Kind == isa.KindReg && in.Args[0].Reg == isa.RSP {
@@ -177,15 +225,13 @@ func (j *jumper) begin(p *part, reg uint8, first bool) {
 	j.bytes(0x49, 0x31, 0xe0|reg&7)                        // xor reg, rsp
 	j.bytes(0x49, 0x81, 0xf8|reg&7, 0, 0x40, 0, 0)         // cmp reg, size of a stack
 	other := j.jumpIf(ifNotCarry)
-	j.tails = append(j.tails, func(*jumped) {
-		j.land(local)
-		j.land(other)
-		j.restore(p, reg)
-		j.bytes(0x68) // push: the instruction's own address
-		j.code = binary.LittleEndian.AppendUint32(j.code, uint32(p.at))
-		j.far(jumpFar, j.to.leaveAt)
-	})
+	j.tails = append(j.tails, tail{p, saved(reg), true, [2]int{local, other}})
 }
+
+// saved are lists of one register.
+func saved(reg uint8) []uint8 { return registers[reg : reg+1] }
+
+var registers = [16]uint8{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
 
 // restore undoes what begin has saved.
 func (j *jumper) restore(p *part, reg uint8) {
@@ -193,18 +239,6 @@ func (j *jumper) restore(p *part, reg uint8) {
 	if p.flags {
 		j.bytes(0x9d) // popfq
 	}
-}
-
-// ask has the host look at a part, at the places from which jumps come.
-func (j *jumper) ask(p *part, restore func(), from ...int) {
-	j.tails = append(j.tails, func(out *jumped) {
-		for _, at := range from {
-			j.land(at)
-		}
-		restore()
-		out.asks[len(j.code)] = p.at
-		j.bytes(int3)
-	})
 }
 
 // locate adds to the address on the stack, under one word, what leads to its alias, and pops it.
@@ -230,7 +264,7 @@ func (j *jumper) displacePart(p *part, first bool) error {
 	case fixed:
 		j.load(reg, off)
 		j.push(reg)
-		j.ask(p, func() { j.restore(p, reg) }, j.locate(reg))
+		j.tails = append(j.tails, tail{p, saved(reg), false, [2]int{j.locate(reg)}})
 	default:
 		j.bytes(e.lea(reg)...)
 		other := isa.R8
@@ -244,7 +278,7 @@ func (j *jumper) displacePart(p *part, first bool) error {
 		j.pop(other)                                  // the flags stay
 		direct := j.jumpIf(ifZero)
 		j.push(reg)
-		j.ask(p, func() { j.restore(p, reg) }, j.locate(reg))
+		j.tails = append(j.tails, tail{p, saved(reg), false, [2]int{j.locate(reg)}})
 		j.land(direct)
 	}
 	there := e.displace(reg)
@@ -271,10 +305,10 @@ func (j *jumper) displaceString(p *part, first bool) error {
 	}
 	j.begin(p, isa.R11, first)
 	j.push(isa.R10)
-	var asks []int
+	t := tail{part: p, saved: []uint8{isa.R10, isa.R11}}
 	operand := func(pushes, subtracts byte, reg uint8) {
 		j.bytes(pushes) // push rsi or rdi
-		asks = append(asks, j.locate(reg))
+		t.from[reg-isa.R10] = j.locate(reg)
 		j.bytes(0x49, 0x29, subtracts|reg&7) // sub reg, rsi or rdi
 	}
 	const source, destination = 0x56, 0x57
@@ -293,7 +327,7 @@ func (j *jumper) displaceString(p *part, first bool) error {
 	j.bytes(0x4c, 0x29, 0xd7) // sub rdi, r10
 	j.pop(isa.R10)
 	j.restore(p, isa.R11)
-	j.ask(p, func() { j.pop(isa.R10); j.restore(p, isa.R11) }, asks...)
+	j.tails = append(j.tails, t)
 	return nil
 }
 
