@@ -115,7 +115,7 @@ func (b *Bridge) enter() {
 	regs, nr := b.get(monitor.Regs), b.get(monitor.Number)&0xffffffff
 	sc, id := b.slow.Choose(regs, nr)
 	if id.Name == "" && b.plain(id) {
-		b.remember(nr, regs, 1)
+		b.remember(nr, regs, id.Name, 1)
 		return
 	}
 	s, err := b.scope(id, sc)
@@ -132,7 +132,7 @@ func (b *Bridge) enter() {
 	}
 	b.stats.Scopes++
 	s.stats.Calls++
-	b.remember(nr, regs, s.addr)
+	b.remember(nr, regs, id.Name, s.addr)
 	b.put(monitor.NextScope, s.addr)
 }
 

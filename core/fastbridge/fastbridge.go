@@ -126,6 +126,7 @@ type Bridge struct {
 	baseR   *table
 	poison  uint64 // a page of int3
 	aliases aliases
+	rules   pathRules
 	types   []uint64 // struct file_system_type of the kinds of files that the monitor knows, from 1 on
 	copy    textCopy
 	// Where the monitor sees displaced code, with its sites by address, lists of contexts, and substitutes by where the snapshot's memory has them.
@@ -380,11 +381,14 @@ func (b *Bridge) install() error {
 	b.put(monitor.VmemmapLimit, b.owners.Descriptors(machine.BeyondBase))
 	b.put(monitor.VmemmapBoundary, b.owners.Descriptors(b.owners.Above))
 	b.put(monitor.SlotShift, uint64(bits.TrailingZeros64(size(b.levels))))
+	if b.initial.CR4>>21&1 != 0 {
+		b.put(monitor.SMAP, 1)
+	}
 	if b.cfg.ExitSwitching {
 		b.put(monitor.ExitAlways, 1)
 	}
 	f := b.slow.FileFields()
-	for i, v := range [...]uint64{f.Argument, f.Task, f.Files, f.FDT, f.MaxFDs, f.FD, f.Inode, f.Mode, f.Super, f.Type, f.ProcPID} {
+	for i, v := range [...]uint64{f.Argument, f.Task, f.Files, f.FDT, f.MaxFDs, f.FD, f.Inode, f.Mode, f.Super, f.Type, f.ProcPID, f.TGID} {
 		b.put(monitor.FileFields+8*i, v)
 	}
 	if err := b.makeIDT(); err != nil {
@@ -475,13 +479,17 @@ func (b *Bridge) allow() {
 	clear(bits)
 	rows := b.mon[monitor.Rows : monitor.Rows+1024]
 	clear(rows)
-	clear(b.mon[monitor.Scopes:monitor.Substitutes])
+	clear(b.mon[monitor.Scopes:monitor.PathRows])
+	b.clearRules()
 	row := 0
 	for _, n := range b.slow.Syscalls(func(id metadata.ScopeID) bool { return !b.plain(id) }) {
 		if n >= 1024 {
 			continue
 		}
 		bits[n/8] |= 1 << (n % 8)
+		if b.ruleByPath(n) {
+			continue
+		}
 		if !b.cfg.ExitSwitching && row+1 < monitor.MaxRows && b.slow.OnFile(n) {
 			row++
 			rows[n] = byte(row)
@@ -490,7 +498,11 @@ func (b *Bridge) allow() {
 }
 
 // remember tells the monitor which scope a system call has on a kind of file, so that it need not ask again; 1 is none.
-func (b *Bridge) remember(nr, regs, scope uint64) {
+func (b *Bridge) remember(nr, regs uint64, name string, scope uint64) {
+	if at, ok := b.rules.slots[ruleSlot{nr, name}]; ok {
+		binary.LittleEndian.PutUint64(b.rules.mem[at:], scope)
+		return
+	}
 	if nr >= 1024 || b.mon[monitor.Rows+nr] == 0 {
 		return
 	}

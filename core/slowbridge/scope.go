@@ -347,6 +347,7 @@ type FileFields struct {
 	Inode             uint64 // in struct file
 	Mode, Super, Type uint64 // in struct inode, and in its super_block
 	ProcPID           uint64 // of a proc_inode, from its inode on
+	TGID              uint64 // in struct task_struct
 }
 
 // FileFields returns them.
@@ -354,7 +355,7 @@ func (b *Bridge) FileFields() FileFields {
 	f := &b.files
 	return FileFields{
 		Argument: b.entry.args[0], Task: f.task, Files: f.files, FDT: f.fdt, MaxFDs: f.maxFDs, FD: f.fd, Inode: f.inode,
-		Mode: f.mode, Super: f.super, Type: f.fsType, ProcPID: f.procPID - f.procInode,
+		Mode: f.mode, Super: f.super, Type: f.fsType, ProcPID: f.procPID - f.procInode, TGID: f.tgid,
 	}
 }
 
@@ -369,6 +370,34 @@ func (b *Bridge) OnFile(nr int) bool {
 		}
 	}
 	return true
+}
+
+// PathRule is a scope that a system call has if a path is one of some: see policy.Scope.
+type PathRule struct {
+	Scope    string
+	Argument uint64   // where it is in struct pt_regs
+	Paths    []string // policy.Scope.Paths; none for any path
+}
+
+// OnPath returns the scopes that a system call can have, of which the first counts whose paths have its argument; ok is false if they hang on anything
+// else.
+func (b *Bridge) OnPath(nr int) (rules []PathRule, ok bool) {
+	if nr >= len(b.entry.calls) || b.trace != nil || b.entry.calls[nr] == "socketcall" {
+		return nil, false
+	}
+	for _, s := range b.policy.Scopes {
+		if !slices.Contains(s.Syscalls, b.entry.calls[nr]) {
+			continue
+		}
+		if len(s.Files) > 0 || s.PathArgument >= len(b.entry.args) {
+			return nil, false
+		}
+		rules = append(rules, PathRule{s.Name, b.entry.args[s.PathArgument], s.Paths})
+		if len(s.Paths) == 0 {
+			break
+		}
+	}
+	return rules, true
 }
 
 // FileType returns what alone the kind of the file of a system call's first argument hangs on: that its inode is the snapshot's, or its

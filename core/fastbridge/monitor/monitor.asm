@@ -51,6 +51,15 @@ DEFAULT REL
 %define ONCE_ENTRIES 4096
 %define KINDS 8				; of files
 %define ROWS 64				; of system calls that hang on them
+%define RULE_SCOPE 0			; a rule for a path: the scope, 1 for none, 0 to ask; its size; where the path is among the arguments;
+%define RULE_SIZE 8			; how many patterns it has, any path if none; then these
+%define RULE_ARGUMENT 12
+%define RULE_PATTERNS 14
+%define RULE_SIZE_HEAD 16
+%define PATTERN_TREE 1			; a pattern has its length, flags and bytes; a tree is what begins so
+%define PATTERN_NOT 2
+%define PROGRAMS 512			; lists of rules
+%define PATH_SIZE 256
 %define ACTION_LOCAL 2
 %define ACTION_ELIDE 3
 %define ACTION_LOCK 4
@@ -172,6 +181,10 @@ enter:
 	ja .plain
 	bt qword [calls], rsi
 	jnc .plain
+	lea rax, [path_rows]
+	movzx r8d, word [rax+rsi*2]
+	test r8d, r8d
+	jnz .path
 	lea rax, [rows]
 	movzx r8d, byte [rax+rsi]
 	test r8d, r8d
@@ -204,6 +217,17 @@ enter:
 	jb .ask
 	cmp rcx, [boundary]
 	jb .kind
+	mov r9, [f_super]		; that of a name which is not in the name cache is the trusted kernel's
+	mov rcx, [rax+r9]
+	xor r9d, r9d
+	mov rdx, rcx
+	sub rdx, [page_offset]
+	cmp rdx, [direct_limit]
+	jae .ask
+	cmp rdx, 0x100000
+	jb .ask
+	cmp rdx, [boundary]
+	jb .kind
 	mov r9, [f_mode]
 	movzx edx, word [rax+r9]
 	and edx, 0xf000
@@ -211,14 +235,6 @@ enter:
 	je .ask
 	cmp edx, 0xc000			; a socket
 	je .ask
-	mov r9, [f_super]
-	mov rcx, [rax+r9]
-	mov rdx, rcx
-	sub rdx, [page_offset]
-	cmp rdx, [direct_limit]
-	jae .ask
-	cmp rdx, [boundary]
-	jb .ask
 	mov r9, [f_type]
 	mov rcx, [rcx+r9]
 	cmp rcx, [proc_type]
@@ -244,7 +260,7 @@ enter:
 	add r8d, r9d
 	lea rdx, [scopes]
 	mov rax, [rdx+r8*8]
-	test rax, rax
+.scope:	test rax, rax
 	jz .ask
 	inc qword [chosen]
 	cmp rax, 1			; no scope
@@ -290,6 +306,125 @@ enter:
 	mov rax, [rax+ROOT_N]
 	mov cr3, rax
 .plain:	jmp [do_syscall_64]
+; The scope hangs on a path: r8 becomes the rule for it.
+.path:	lea rax, [programs]
+	mov r8, [rax+r8*8]
+	push rbx
+	xor ebx, ebx			; where the path is that was read, 0 if none was
+	lidt [view_idt]			; for a fault at read_path
+	test byte [smap], 1
+	jz .rule
+	stac
+.rule:	movzx r10d, word [r8+RULE_PATTERNS]
+	test r10d, r10d
+	jz .ruled
+	movzx r9d, word [r8+RULE_ARGUMENT]
+	mov r9, [rdi+r9]
+	mov rax, r9
+	shr rax, 47
+	jz .read
+	cmp r9, -256			; AT_FDCWD
+	jb .cannot
+.read:	call read_path
+	jc .cannot
+	call match
+	jc .ruled
+	mov eax, [r8+RULE_SIZE]
+	add r8, rax
+	jmp .rule
+.cannot:
+	lea r8, [no_scope]
+.ruled:	mov rax, [r8+RULE_SCOPE]
+	test byte [smap], 1
+	jz .done
+	clac
+.done:	lidt [clean_idt]
+	pop rbx
+	jmp .scope
+
+; read_path copies the path at r9 unless that is done, which rbx tells, and sets the carry flag if it is in the process's own folder of
+; /proc. It is as if it ended where it cannot be read. It changes rax, rcx, rdx and r11.
+read_path:
+	cmp rbx, r9
+	je .done
+	mov rbx, r9
+	lea rdx, [path]
+	xor ecx, ecx
+.byte:	mov al, [r9+rcx]
+.next:	mov [rdx+rcx], al
+	test al, al
+	jz .end
+	inc ecx
+	cmp ecx, PATH_SIZE-1
+	jb .byte
+	mov byte [rdx+rcx], 0
+.end:	cmp dword [rdx], '/pro'
+	jne .done
+	cmp word [rdx+4], 'c/'
+	jne .done
+	xor eax, eax
+	mov ecx, 6
+.digit:	movzx r11d, byte [rdx+rcx]
+	sub r11d, '0'
+	cmp r11d, 9
+	ja .number
+	lea rax, [rax+rax*4]
+	lea rax, [r11+rax*2]
+	inc ecx
+	cmp ecx, 6+12			; more than a number of a process has
+	jb .digit
+	jmp .own
+.number:
+	cmp ecx, 6
+	je .done
+	cmp r11d, -'0'
+	je .process
+	cmp r11d, '/'-'0'
+	jne .done
+.process:
+	mov rcx, [f_task]
+	mov rcx, [gs:rcx]
+	add rcx, [f_tgid]
+	mov ecx, [rcx]
+	cmp rax, rcx
+	jne .done
+.own:	xor ebx, ebx
+	stc
+	ret
+.done:	clc
+	ret
+.fault:	xor eax, eax
+	jmp .next
+
+; match sets the carry flag if the path is one of a rule's: policy.Scope.ForPath. It changes rax, rcx, rdx, r9, r10 and r11.
+match:	lea rdx, [path]
+	lea r11, [r8+RULE_SIZE_HEAD]
+	xor r9d, r9d			; whether one has matched
+.pattern:
+	xor ecx, ecx
+.byte:	cmp cl, [r11]
+	je .all
+	mov al, [r11+rcx+2]
+	cmp al, [rdx+rcx]
+	jne .next
+	inc ecx
+	jmp .byte
+.all:	test byte [r11+1], PATTERN_TREE
+	jnz .match
+	cmp byte [rdx+rcx], 0
+	jne .next
+.match:	test byte [r11+1], PATTERN_NOT
+	jnz .not
+	mov r9d, 1
+.next:	movzx ecx, byte [r11]
+	lea r11, [r11+rcx+2]
+	dec r10d
+	jnz .pattern
+	cmp r9d, 1
+	cmc
+	ret
+.not:	clc
+	ret
 
 ; finish is what do_syscall_64 returns to from a scope. Interrupts are off.
 finish:
@@ -639,6 +774,11 @@ clean_breakpoint:
 
 ; page_fault is #PF: the error code is on the stack. A user page is faulted in by the kernel's own __get_user and __put_user.
 page_fault:
+	push rax
+	lea rax, [read_path.byte]
+	cmp [rsp+16], rax
+	je .path
+	pop rax
 	push 14
 	save
 	mov rcx, [current_stack]
@@ -673,6 +813,11 @@ page_fault:
 	call to_view
 	restore
 	add rsp, 16
+	iretq
+.path:	lea rax, [read_path.fault]
+	mov [rsp+16], rax
+	pop rax
+	add rsp, 8
 	iretq
 .bad:	cli
 	call to_view
@@ -918,10 +1063,13 @@ f_mode:		dq 0
 f_super:	dq 0
 f_type:		dq 0
 f_proc_pid:	dq 0
+f_tgid:		dq 0
 proc_type:	dq 0
 chosen:		dq 0
 routines:	dq 0, 0
 continued:	dq 0
+smap:		dq 0
+no_scope:	dq 0
 aliases:	times 512 dq 0
 calls:		times 128 db 0
 handlers:	times 256 dq 0
@@ -929,3 +1077,6 @@ once:		times ONCE_ENTRIES*2 dq 0
 rows:		times 1024 db 0
 types:		times KINDS dq 0
 scopes:		times ROWS*KINDS dq 0
+path_rows:	times 1024 dw 0
+programs:	times PROGRAMS dq 0
+path:		times PATH_SIZE db 0

@@ -89,12 +89,15 @@ const (
 	_
 	_
 	_
+	_
 	ProcType // the struct file_system_type of proc
 	Chosen   // counts system calls that have a scope
 	Routines // addresses of Locate and LeaveView, for code that is far away
 	_
 	Continued // counts int3 with ActionContinue
-	Aliases   // by entry of the root of the page tables: how far away its alias is, 0 if there is none; 512 of 8 bytes
+	SMAP      // the kernel has no access to user memory but between STAC and CLAC
+	_
+	Aliases // by entry of the root of the page tables: how far away its alias is, 0 if there is none; 512 of 8 bytes
 )
 
 // More data, whose sizes are other ones.
@@ -113,8 +116,14 @@ const (
 	Types   = Rows + 1024
 	// Scopes are addresses of scopes; 0 is to ask, 1 is none.
 	Scopes = Types + 8*Kinds
+	// PathRows has 2 bytes for each system call whose scope hangs on paths: which of Programs it has, 0 if none. Programs are addresses of lists
+	// of rules, of which the first that matches counts.
+	PathRows    = Scopes + 8*Kinds*MaxRows
+	Programs    = PathRows + 2*1024
+	MaxPrograms = 512
+	path        = Programs + 8*MaxPrograms
 	// Substitutes are words of 8 bytes, up to the end of the monitor's 2 MiB.
-	Substitutes = Scopes + 8*Kinds*MaxRows
+	Substitutes = path + 256
 )
 
 // Offsets in a saved frame: the general registers in the order of saving, then vector, error code and what the CPU pushed.
@@ -170,6 +179,18 @@ const (
 	SkipOthers = 32  // an argument that points to a variable is the trusted VM's
 	SkipNever  = 64  // the function never runs
 	SkipOnce   = 128 // it does not run when the first argument is new
+)
+
+// A rule: the scope, as in Scopes, the rule's size, where the argument is in struct pt_regs, and how many patterns follow. A rule without any is for all
+// paths. A pattern has its length, its flags, and its bytes.
+const (
+	RuleScope    = 0  // 8 bytes
+	RuleSize     = 8  // 4 bytes
+	RuleArgument = 12 // 2 bytes
+	RulePatterns = 14 // 2 bytes
+	RuleHead     = 16
+	PatternTree  = 1 // the path begins so
+	PatternNot   = 2 // such a path is not meant
 )
 
 // A list of contexts: entries of the number of return addresses and of what they say, 2 bytes each, 4 bytes of nothing, and for each
