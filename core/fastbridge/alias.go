@@ -72,17 +72,24 @@ func (b *Bridge) mapAliases(s *scope) {
 func (b *Bridge) compileContexts(t *site) []byte {
 	contexts := slices.Clone(t.choices.known)
 	slices.SortStableFunc(contexts, func(x, y metadata.Context) int { return y.CompareDepth(&x) })
-	var list []byte
-	for len(contexts) > 0 {
-		path := contexts[0].Path
-		var same []metadata.Context
-		contexts = slices.DeleteFunc(contexts, func(c metadata.Context) bool {
-			if !slices.Equal(c.Path, path) {
-				return false
-			}
-			same = append(same, c)
-			return true
-		})
+	var list, key []byte
+	var paths [][]metadata.Context // those with the same return addresses
+	known := map[string]int{}
+	for _, c := range contexts {
+		key = key[:0]
+		for _, f := range c.Path {
+			key = append(binary.LittleEndian.AppendUint32(key, f.Depth), f.Return.Module...)
+			key = binary.LittleEndian.AppendUint64(append(key, 0), f.Return.Offset)
+		}
+		i, ok := known[string(key)]
+		if !ok {
+			i = len(paths)
+			known[string(key)], paths = i, append(paths, nil)
+		}
+		paths[i] = append(paths[i], c)
+	}
+	for _, same := range paths {
+		path := same[0].Path
 		e := binary.LittleEndian.AppendUint16(nil, uint16(len(path)))
 		e = binary.LittleEndian.AppendUint16(e, says(same, t))
 		e = append(e, make([]byte, monitor.ContextHead-len(e))...)

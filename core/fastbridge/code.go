@@ -43,13 +43,20 @@ type scope struct {
 	// table is the monitor's, of addresses; entries is how many it has.
 	table   pages
 	entries int
-	// taken tells the contexts of functions apart whose hook did something for an argument whose address does not tell the machine.
-	taken map[uint64]*choices
+	// taken are functions whose hook did something for an argument whose address does not tell the machine.
+	taken map[uint64]*takenHook
 	found [policy.Neutral + 1]uint64 // sites by category
 	stats CallStats                  // what the monitor does not count
 	jumps map[uint64]bool            // where there is one in the code of the non-redirected view: see group
 	// stacks are the kernel stacks on which the scope was entered.
 	stacks map[uint64]bool
+}
+
+// takenHook tells the contexts of a function apart: see frame.hookTaken.
+type takenHook struct {
+	module  string
+	site    metadata.OutlineSite
+	choices *choices // nil before they are asked for
 }
 
 // pages are guest-physical memory.
@@ -184,7 +191,7 @@ func (b *Bridge) build(s *scope) error {
 	}
 	s.outline = b.set.Outline(s.id)
 	s.sites, s.addressed = map[uint64]*site{}, map[uint64]bool{}
-	s.taken, s.found = map[uint64]*choices{}, [policy.Neutral + 1]uint64{}
+	s.taken, s.found = map[uint64]*takenHook{}, [policy.Neutral + 1]uint64{}
 	entries := len(b.hooks) + 256 // unknown sites that turn out to be decided come later
 	for _, module := range s.outline.Modules {
 		for _, m := range module.Sites {
@@ -332,9 +339,7 @@ func (b *Bridge) admitOutlined(s *scope, at *leaf, module string, a uint64, m me
 		at.copy = b.copy.pages[at.la]
 	}
 	if m.Flags&metadata.TakenHook != 0 {
-		if full := s.outline.Site(module, m); full != nil {
-			s.taken[a] = hookChoices(full.Contexts)
-		}
+		s.taken[a] = &takenHook{module: module, site: m}
 	}
 	if m.Flags&metadata.Scoped == 0 {
 		return nowhere, false, nil
@@ -349,7 +354,7 @@ func (b *Bridge) admitOutlined(s *scope, at *leaf, module string, a uint64, m me
 	switch {
 	case constant || maybeSpecial(code):
 		p = nowhere
-	case wanted:
+	case wanted || p == nowhere:
 		return p, true, nil
 	}
 	if b.cfg.ExitSwitching || p == nowhere || a&0xfff+uint64(len(code)) > 4096 {

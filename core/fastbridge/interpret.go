@@ -554,10 +554,17 @@ func hookChoices(of []metadata.Context) *choices {
 
 // hookTaken says whether the hook of the function at RIP does something in this context.
 func (f *frame) hookTaken() bool {
-	c := f.scope.taken[f.rip]
-	if c == nil {
+	t := f.scope.taken[f.rip]
+	if t == nil {
 		return false
 	}
-	d, _ := f.decision(c)
+	if t.choices == nil {
+		full := f.scope.outline.Site(t.module, t.site)
+		if full == nil {
+			return false
+		}
+		t.choices = hookChoices(full.Contexts)
+	}
+	d, _ := f.decision(t.choices)
 	return d != nil && d.Routes[0] == policy.Snapshot
 }

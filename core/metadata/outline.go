@@ -7,17 +7,19 @@ import (
 	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/hybridbridge/emu/core/metadata/internal/metadatapb"
 	"github.com/hybridbridge/emu/core/policy"
 )
 
 // Outline is what FAST-BRIDGE needs to know of most sites of a scope: how long they are and where they may run. A Store keeps it beside the
-// scope, because all of a scope takes long to read.
+// scope, because all of a scope takes long to read. It belongs to one goroutine.
 type Outline struct {
 	Modules []OutlineModule // sorted by name
-	// deciding are all that is known of the sites that contexts decide, and of hooks that did something.
+	// deciding are all that is known of the sites that contexts decide, and of hooks that did something; it reads them if that is not nil.
 	deciding []Site
+	read     func() []Site
 }
 
 // OutlineModule are the sites in one module, as in Location.
@@ -126,6 +128,9 @@ func (s *Site) seen(match func(policy.Reason) bool) bool {
 
 // Site returns all that is known of a site of a module that traps in both views or has TakenHook; nil for others.
 func (o *Outline) Site(module string, of OutlineSite) *Site {
+	if o.read != nil {
+		o.deciding, o.read = o.read(), nil
+	}
 	at := Location{module, of.Offset}
 	i, _ := slices.BinarySearchFunc(o.deciding, at, func(s Site, l Location) int { return s.Location.compare(l) })
 	for ; i < len(o.deciding) && o.deciding[i].Location == at; i++ {
@@ -164,17 +169,22 @@ func (s *Set) Outline(id ScopeID) *Outline {
 // outlined returns the outline that a store has of a part, nil if it has none of just this.
 func (p *part) outlined(id ScopeID) *Outline {
 	m, err := open(p.outline)
-	if err != nil || m.Outline == nil || len(m.Sets) != 1 {
+	if err != nil || m.Outline == nil || !bytes.Equal(p.digest, m.Outline.Of) {
 		return nil
 	}
-	if !bytes.Equal(p.digest, m.Outline.Of) {
-		return nil
-	}
-	set, err := fromProto(m.Sets[0])
-	if err != nil {
-		return nil
-	}
-	o := &Outline{deciding: set.scopes[id]}
+	o := &Outline{read: func() []Site {
+		stored := new(metadatapb.Set)
+		if len(m.Sets) == 1 { // before they were apart
+			stored = m.Sets[0]
+		} else if proto.Unmarshal(m.Outline.Deciding, stored) != nil {
+			return nil
+		}
+		set, err := fromProto(stored)
+		if err != nil {
+			return nil
+		}
+		return set.scopes[id]
+	}}
 	for _, stored := range m.Outline.Modules {
 		const least = 4 // bytes of a site
 		to := OutlineModule{stored.Name, make([]OutlineSite, 0, len(stored.Sites)/least)}
@@ -228,5 +238,10 @@ func encodeOutline(k Key, id ScopeID, sites []Site, part []byte) ([]byte, error)
 		}
 		p.Modules = append(p.Modules, to)
 	}
-	return seal(&metadatapb.MetaData{Sets: []*metadatapb.Set{toProto(k, &Set{scopes: map[ScopeID][]Site{id: o.deciding}})}, Outline: p})
+	set := toProto(k, &Set{scopes: map[ScopeID][]Site{id: o.deciding}})
+	var err error
+	if p.Deciding, err = (proto.MarshalOptions{Deterministic: true}).Marshal(set); err != nil {
+		return nil, err
+	}
+	return seal(&metadatapb.MetaData{Outline: p})
 }

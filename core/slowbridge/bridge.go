@@ -90,6 +90,7 @@ type Bridge struct {
 	entries     map[uint64]bool // addresses of the entry functions
 	deaths      map[uint64]string
 	scopes      map[scopeKey]cpu.Scope
+	found       map[string][]symbols.Symbol // by find
 	substitutes []substitute
 	constants   map[string]map[uint64]uint64 // by the name of a root: the snapshot's values, by instruction
 	frozen      bool
@@ -133,7 +134,7 @@ func Resolve(cfg Config) (*Bridge, error) {
 	b := &Bridge{
 		machine: cfg.Machine, guest: cfg.Guest, above: cfg.Above, mem: cfg.Memory, kernel: cfg.Kernel, symbols: cfg.Symbols, types: cfg.Types,
 		policy: cfg.Policy,
-		trace:  cfg.Trace, scopes: map[scopeKey]cpu.Scope{}, entries: map[uint64]bool{}, deaths: map[uint64]string{},
+		trace:  cfg.Trace, scopes: map[scopeKey]cpu.Scope{}, found: map[string][]symbols.Symbol{}, entries: map[uint64]bool{}, deaths: map[uint64]string{},
 		questions: newQuestions(cfg.Plans, cfg.Interests), moduleBases: map[string]uint64{}, locations: map[uint64]metadata.Location{}, texts: map[uint64]disassembled{},
 	}
 	known := cfg.Known

@@ -15,6 +15,16 @@ import (
 
 // find returns the kernel's symbols that a name of the policy stands for. The compiler's own versions of a function stand for it.
 func (b *Bridge) find(name string) []symbols.Symbol {
+	found, ok := b.found[name]
+	if !ok {
+		found = b.search(name)
+		b.found[name] = found
+	}
+	return found
+}
+
+// search is find without what was found before.
+func (b *Bridge) search(name string) []symbols.Symbol {
 	if prefix, ok := strings.CutSuffix(name, "*"); ok {
 		return slices.Collect(b.symbols.Prefixed(prefix))
 	}

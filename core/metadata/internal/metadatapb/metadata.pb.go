@@ -150,6 +150,7 @@ type Outline struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Of            []byte                 `protobuf:"bytes,1,opt,name=of,proto3" json:"of,omitempty"` // the SHA-256 in the Envelope of the scope that it was made of
 	Modules       []*OutlineModule       `protobuf:"bytes,2,rep,name=modules,proto3" json:"modules,omitempty"`
+	Deciding      []byte                 `protobuf:"bytes,3,opt,name=deciding,proto3" json:"deciding,omitempty"` // a Set of the sites that contexts decide, apart, since few of them are asked about
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -194,6 +195,13 @@ func (x *Outline) GetOf() []byte {
 func (x *Outline) GetModules() []*OutlineModule {
 	if x != nil {
 		return x.Modules
+	}
+	return nil
+}
+
+func (x *Outline) GetDeciding() []byte {
+	if x != nil {
+		return x.Deciding
 	}
 	return nil
 }
@@ -1068,10 +1076,11 @@ const file_metadata_proto_rawDesc = "" +
 	"\x04body\x18\x04 \x01(\fR\x04body\"b\n" +
 	"\bMetaData\x12%\n" +
 	"\x04sets\x18\x01 \x03(\v2\x11.emu.metadata.SetR\x04sets\x12/\n" +
-	"\aoutline\x18\x02 \x01(\v2\x15.emu.metadata.OutlineR\aoutline\"P\n" +
+	"\aoutline\x18\x02 \x01(\v2\x15.emu.metadata.OutlineR\aoutline\"l\n" +
 	"\aOutline\x12\x0e\n" +
 	"\x02of\x18\x01 \x01(\fR\x02of\x125\n" +
-	"\amodules\x18\x02 \x03(\v2\x1b.emu.metadata.OutlineModuleR\amodules\"9\n" +
+	"\amodules\x18\x02 \x03(\v2\x1b.emu.metadata.OutlineModuleR\amodules\x12\x1a\n" +
+	"\bdeciding\x18\x03 \x01(\fR\bdeciding\"9\n" +
 	"\rOutlineModule\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05sites\x18\x02 \x01(\fR\x05sites\"\xd4\x02\n" +
