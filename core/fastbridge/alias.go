@@ -158,6 +158,7 @@ const stubSize = 256
 
 var routines = entries{
 	locate: monitor.Base + monitor.Locate, locateCPU: monitor.Base + monitor.LocateCPU, ask: monitor.Base + monitor.Asked,
+	resume:   monitor.Base + monitor.Resume,
 	locateAt: monitor.Base + monitor.Routines, leaveAt: monitor.Base + monitor.Routines + 8,
 	stack: monitor.Base + monitor.CurrentStack, data: monitor.Base,
 }

@@ -227,8 +227,13 @@ func (b *Bridge) build(s *scope) error {
 	if err := b.admitAll(s); err != nil {
 		return err
 	}
-	for a := range b.hooks {
+	for _, a := range b.hooked {
 		b.enterSite(s, a, 0, 0)
+		if b.hooks[a].Kind == cpu.HookLocal && !b.cfg.ExitSwitching {
+			if err := b.jumpLocal(s, a); err != nil {
+				return err
+			}
+		}
 	}
 	b.mapAliases(s)
 	for stack := range s.stacks {
@@ -307,11 +312,6 @@ func (b *Bridge) admitAll(s *scope) error {
 			return err
 		}
 	}
-	for a := range b.hooks {
-		if p := s.views[nonRedirected].pages[a&^0xfff]; p != nil {
-			p.code[a&0xfff] = int3
-		}
-	}
 	return nil
 }
 
@@ -375,11 +375,18 @@ func (b *Bridge) admitOutlined(s *scope, at *leaf, module string, a uint64, m me
 
 // displaceAll has the sites of a module that must not run in the non-redirected view run elsewhere: by jumps where that is possible, otherwise by int3.
 func (b *Bridge) displaceAll(s *scope, base uint64, module *metadata.OutlineModule, sites []admitted) error {
-	if b.cfg.ExitSwitching {
-		return nil
-	}
+	hooked, _ := slices.BinarySearch(b.hooked, base)
 	for i := 0; i < len(sites); {
-		if sites[i].place != otherView {
+		for hooked < len(b.hooked) && b.hooked[hooked] < sites[i].at {
+			hooked++
+		}
+		hook := hooked < len(b.hooked) && b.hooked[hooked] == sites[i].at
+		if hook {
+			if p := s.views[nonRedirected].pages[sites[i].at&^0xfff]; p != nil {
+				p.code[sites[i].at&0xfff] = int3
+			}
+		}
+		if b.cfg.ExitSwitching || sites[i].place != otherView && (!hook || b.hooks[sites[i].at].Kind == cpu.HookLocal) {
 			i++
 			continue
 		}
@@ -389,6 +396,10 @@ func (b *Bridge) displaceAll(s *scope, base uint64, module *metadata.OutlineModu
 		}
 		if taken > 0 {
 			i += taken
+			continue
+		}
+		if sites[i].place != otherView {
+			i++
 			continue
 		}
 		m := module.Sites[sites[i].index]

@@ -163,6 +163,9 @@ func (a *assembler) call(to uint64)          { a.bytes(0xe8); a.relative(to) }
 func (a *assembler) jump(to uint64)          { a.bytes(0xe9); a.relative(to) }
 func (a *assembler) jumpIf(cc byte) (at int) { a.bytes(0x0f, 0x80|cc, 0, 0, 0, 0); return len(a.code) }
 
+// jumpAlways is jumpIf without a condition.
+func (a *assembler) jumpAlways() (at int) { a.bytes(0xe9, 0, 0, 0, 0); return len(a.code) }
+
 // land is where a jumpIf goes.
 func (a *assembler) land(at int) {
 	binary.LittleEndian.PutUint32(a.code[at-4:], uint32(len(a.code)-at))
@@ -174,6 +177,7 @@ const (
 	ifNotCarry = 3
 	ifZero     = 4
 	ifNotZero  = 5
+	ifNotSign  = 9
 )
 
 // finish executes an instruction on the interrupted flags and goes back behind it. On the stack there is the saved value of the scratch
@@ -252,7 +256,7 @@ func (d *displaced) assembleString(a *assembler, to entries) ([]byte, error) {
 
 // entries are the monitor's routines that displaced instructions call, where it has the addresses of those for code that is far away, and the current stack, and
 // where it begins: see monitor.asm.
-type entries struct{ locate, locateCPU, ask, locateAt, leaveAt, stack, data uint64 }
+type entries struct{ locate, locateCPU, ask, resume, locateAt, leaveAt, stack, data uint64 }
 
 // displaced is an instruction that is executed out of its place, by code that int3 leads to.
 type displaced struct {

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math/bits"
 	"slices"
 	"time"
@@ -112,6 +113,7 @@ type Bridge struct {
 	set      *metadata.Set
 	outlines map[metadata.ScopeID]*metadata.Outline // of all scopes; nil until an instruction is looked for in others
 	hooks    map[uint64]cpu.Hook
+	hooked   []uint64 // their addresses, sorted
 	elided   map[[2]uint64]bool
 
 	tables  tables
@@ -221,6 +223,7 @@ func New(cfg Config, views []byte) (*Bridge, error) {
 	}
 	b.text = b.slow.Text()
 	b.hooks = b.slow.Hooks()
+	b.hooked = slices.Sorted(maps.Keys(b.hooks))
 	if err := errors.Join(b.findPerCPU(), b.install(), b.makeArea(), b.makeBases(), b.makeStepper(), b.elideOutside()); err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ type group struct {
 	other *group // of a scope that says something else
 	none  bool   // there can be no jump
 	parts uint8  // how many of the instructions its code has
+	first uint8  // how many bytes of the jump are in the place of the first
 	code  [jumpSize]byte
 	to    uint64 // where its code is
 	size  int
@@ -33,6 +34,9 @@ type group struct {
 
 type link struct{ from, to uint64 }
 
+// hookSaid marks a group whose first instruction has a hook: the site's SiteSkip follows.
+const hookSaid = 0x80
+
 // jump puts a jump in the place of the first of some sites, and says how many of them it takes care of; 0 if none.
 func (b *Bridge) jump(s *scope, sites []admitted) (int, error) {
 	at := sites[0].at
@@ -40,10 +44,17 @@ func (b *Bridge) jump(s *scope, sites []admitted) (int, error) {
 		return 0, nil
 	}
 	said := uint64(0)
+	var h *hook
+	if _, hooked := b.hooks[at]; hooked {
+		if h = b.hookOf(s, at); h == nil {
+			return 0, nil
+		}
+		said = hookSaid<<8 | uint64(h.skip)
+	}
 	n, next := 0, at
 	for ; next < at+jumpSize && n < len(sites) && sites[n].at == next && sites[n].place != nowhere; n++ {
-		if _, hooked := b.hooks[next]; hooked {
-			break
+		if _, hooked := b.hooks[next]; hooked && n > 0 {
+			return 0, nil
 		}
 		said = said<<8 | uint64(sites[n].length)<<4 | uint64(sites[n].place)
 		next += uint64(sites[n].length)
@@ -56,7 +67,7 @@ func (b *Bridge) jump(s *scope, sites []admitted) (int, error) {
 	}
 	if g == nil {
 		var err error
-		if g, err = b.makeGroup(sites[:n]); err != nil {
+		if g, err = b.makeGroup(sites[:n], h); err != nil {
 			return 0, err
 		}
 		g.said, g.other = said, b.groups[at]
@@ -82,8 +93,49 @@ func (b *Bridge) jump(s *scope, sites []admitted) (int, error) {
 	return int(g.parts), nil
 }
 
-// makeGroup makes the code for a jump.
-func (b *Bridge) makeGroup(sites []admitted) (*group, error) {
+// hookOf returns what the code of a jump is to do at the entry of a function that may run, nil if that is left to int3.
+func (b *Bridge) hookOf(s *scope, at uint64) *hook {
+	var e [monitor.SiteSize]byte
+	h := &hook{action: b.hookSite(s, at, b.hooks[at], e[:])}
+	h.skip, h.size, h.value = e[monitor.SiteSkip], e[monitor.SiteBytes], binary.LittleEndian.Uint32(e[monitor.SiteValue:])
+	if h.action != monitor.ActionElide && h.action != monitor.ActionLock || h.skip&monitor.SkipOnce != 0 || h.skip&monitor.SkipBytes == 0 {
+		return nil
+	}
+	return h
+}
+
+// jumpLocal puts a jump in the place of the first instruction of a function that is local, if the scope has code in its page, but none there.
+func (b *Bridge) jumpLocal(s *scope, at uint64) error {
+	p := s.views[nonRedirected].pages[at&^0xfff]
+	if b.copy.delta == 0 || at == b.copy.stays || p == nil || at&0xfff+jumpSize > 4096 || at < b.text.Lo || at >= b.text.Hi {
+		return nil
+	}
+	g := b.groups[at]
+	if g == nil {
+		in, _, err := b.instruction(at)
+		if err != nil {
+			return nil
+		}
+		m := admitted{at: at, length: in.Len}
+		if g, err = b.makeGroup([]admitted{m}, &hook{action: monitor.ActionLocal, copy: at + b.copy.delta}); err != nil {
+			return err
+		}
+		b.groups[at] = g
+	}
+	first := g.first
+	if g.none || !bytes.Equal(p.code[at&0xfff+uint64(first):][:jumpSize-first], noJump[:jumpSize-first]) {
+		return nil // something begins in the jump
+	}
+	copy(p.code[at&0xfff:], g.code[:])
+	b.vm.Memory().Written(p.pa+at&0xfff, jumpSize)
+	return nil
+}
+
+// noJump is where nothing is.
+var noJump = [jumpSize]byte{int3, int3, int3, int3, int3}
+
+// makeGroup makes the code for a jump. h is what is done at the first instruction, if that is not nil.
+func (b *Bridge) makeGroup(sites []admitted, h *hook) (*group, error) {
 	g := &group{}
 	at := sites[0].at
 	b.parts = b.parts[:0]
@@ -92,8 +144,9 @@ func (b *Bridge) makeGroup(sites []admitted) (*group, error) {
 		if err != nil || in.Len != m.length {
 			break
 		}
-		p := part{in: in, code: code, at: m.at, displaced: m.place == otherView}
-		if p.displaced {
+		p := part{in: in, code: code, at: m.at, displaced: m.place == otherView, hook: h}
+		h = nil
+		if p.displaced && p.hook == nil {
 			if off, ok := static(&in, m.at); ok && in.Seg < isa.FS {
 				g.statics = append(g.statics, site{address: m.at, inst: in})
 				p.fixed = b.aliased(off)
@@ -131,7 +184,7 @@ func (b *Bridge) makeGroup(sites []admitted) (*group, error) {
 	for _, a := range j.asks {
 		g.asks = append(g.asks, link{to + uint64(a.off), a.about})
 	}
-	g.parts, g.to, g.size = uint8(len(j.starts)), to, len(j.code)
+	g.parts, g.first, g.to, g.size = uint8(len(j.starts)), min(sites[0].length, jumpSize), to, len(j.code)
 	g.code[0] = 0xe9
 	binary.LittleEndian.PutUint32(g.code[1:], uint32(to-at-jumpSize))
 	return g, nil
@@ -201,7 +254,7 @@ func (b *Bridge) unjump(s *scope, lo, hi uint64) error {
 		if p == nil || at&0xfff+jumpSize > 4096 || !b.jumps(at, p.code[at&0xfff:][:jumpSize]) {
 			continue
 		}
-		copy(p.code[at&0xfff:], bytes.Repeat([]byte{int3}, jumpSize))
+		copy(p.code[at&0xfff:], noJump[:])
 		b.vm.Memory().Written(p.pa+at&0xfff, jumpSize)
 		for next := at; next < at+jumpSize; {
 			t := b.siteAt(s, next)

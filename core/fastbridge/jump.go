@@ -22,6 +22,15 @@ type part struct {
 	flags bool
 	// fixed is where a displaced instruction's operand is, if that is known before and not 0.
 	fixed uint64
+	// hook is what is done before it, at the beginning of a function; the instruction itself does nothing then.
+	hook *hook
+}
+
+// hook is what the monitor does at the entry of a function, by the site's entry in its table.
+type hook struct {
+	action, skip, size byte // monitor.SiteAction, SiteSkip and SiteBytes
+	value              uint32
+	copy               uint64 // where a local function has a copy
 }
 
 func (p *part) next() uint64 { return p.at + uint64(len(p.code)) }
@@ -75,7 +84,7 @@ func (j *jumper) assemble(at uint64, parts []part) error {
 		}
 		j.starts = append(j.starts, begin)
 		j.end = p.next()
-		through = !leaves(&p.in)
+		through = !leaves(&p.in) && (p.hook == nil || p.hook.action != monitor.ActionLocal)
 	}
 	if through {
 		j.goTo(j.end)
@@ -131,6 +140,8 @@ func leaves(in *isa.Inst) bool {
 
 func (j *jumper) part(p *part, first bool) error {
 	switch {
+	case p.hook != nil:
+		return j.hookPart(p)
 	case !p.displaced:
 		return j.copyPart(p)
 	case p.in.Op == isa.MOVS || p.in.Op == isa.STOS:
@@ -239,6 +250,109 @@ func (j *jumper) restore(p *part, reg uint8) {
 	if p.flags {
 		j.bytes(0x9d) // popfq
 	}
+}
+
+// memory appends an instruction with R11 and a variable of the monitor's as its operands.
+func (j *jumper) memory(op byte, offset int) {
+	j.bytes(0x4c, op, 0x1c, 0x25)
+	j.code = binary.LittleEndian.AppendUint32(j.code, uint32(j.to.data)+uint32(offset))
+}
+
+// count adds 1 to a counter of the monitor's.
+func (j *jumper) count(offset int) {
+	j.bytes(0x48, 0xff, 0x04, 0x25) // inc qword [offset]
+	j.code = binary.LittleEndian.AppendUint32(j.code, uint32(j.to.data)+uint32(offset))
+}
+
+// hookPart does what the monitor does for ActionLocal, ActionElide and ActionLock at the entry of a function, where neither the flags nor R11 count.
+func (j *jumper) hookPart(p *part) error {
+	const sub, cmp = 0x2b, 0x3b
+	h := p.hook
+	j.begin(p, isa.R11, true)
+	if h.action == monitor.ActionLocal {
+		j.count(monitor.Subtrees)
+		j.push(isa.R10)
+		j.bytes(0x49, 0x89, 0xe3, 0x49, 0x81, 0xe3, 0, 0xc0, 0xff, 0xff) // mov r11, rsp; and r11, -size of a stack
+		j.bytes(0x4c, 0x8b, 0x54, 0x24, 16)                              // mov r10, [rsp+16]: the return address
+		j.bytes(0x4d, 0x89, 0x53, monitor.StackReturns)                  // mov [r11+returns], r10
+		j.bytes(0x48, 0xc7, 0x44, 0x24, 16)                              // mov qword [rsp+16], resume
+		j.code = binary.LittleEndian.AppendUint32(j.code, uint32(j.to.resume))
+		j.bytes(0x49, 0xc7, 0x43, monitor.StackDepth, 1, 0, 0, 0) // mov qword [r11+depth], 1: from here on it is a local function
+		j.pop(isa.R10)
+		j.bytes(0x48, 0x8d, 0x64, 0x24, 8, 0x49, 0xc7, 0xc3) // lea rsp, [rsp+8]; mov r11, the function's copy
+		j.code = binary.LittleEndian.AppendUint32(j.code, uint32(h.copy))
+		j.bytes(0x41, 0xff, 0xe3) // jmp r11
+		return nil
+	}
+	argument := func() {
+		if h.skip&monitor.SkipSecond != 0 {
+			j.bytes(0x49, 0x89, 0xf3) // mov r11, rsi
+		} else {
+			j.bytes(0x49, 0x89, 0xfb) // mov r11, rdi
+		}
+	}
+	ask := tail{part: p, saved: saved(isa.R11)}
+	if h.skip&monitor.SkipNever == 0 {
+		argument()
+		j.bytes(0x4d, 0x85, 0xdb) // test r11, r11
+		user := j.jumpIf(ifNotSign)
+		j.memory(sub, monitor.PageOffset)
+		j.memory(cmp, monitor.DirectLimit)
+		beyond := j.jumpIf(ifNotCarry)
+		j.memory(cmp, monitor.Boundary)
+		trusted := j.jumpIf(ifNotCarry)
+		j.bytes(0x49, 0x81, 0xfb, 0, 0, 0x10, 0) // cmp r11, 1 MiB
+		points := j.jumpIf(ifNotCarry)
+		ask.from[0] = j.jumpIf(ifCarry)
+		j.land(beyond)
+		argument()
+		j.memory(sub, monitor.Vmemmap)
+		j.memory(cmp, monitor.VmemmapLimit)
+		other := j.jumpIf(ifNotCarry)
+		j.memory(cmp, monitor.VmemmapBoundary)
+		page := j.jumpIf(ifCarry)
+		if h.skip&monitor.SkipOthers == 0 {
+			goesOn := j.jumpIf(ifNotCarry)
+			ask.from[1] = other
+			other = goesOn
+		}
+		j.tails = append(j.tails, ask)
+		j.land(user)
+		j.land(trusted)
+		j.land(other)
+		passed := 0
+		if h.action == monitor.ActionElide {
+			j.count(monitor.Hooks)
+			j.pop(isa.R11)
+			passed = j.jumpAlways()
+		} else {
+			passed = j.jumpAlways()
+		}
+		j.land(points)
+		j.land(page)
+		defer func() {
+			j.land(passed)
+			if h.action == monitor.ActionLock {
+				j.count(monitor.Hooks)
+				j.pop(isa.R11)
+			}
+		}()
+	}
+	if h.action == monitor.ActionElide {
+		j.count(monitor.Hooks)
+		j.pop(isa.R11)
+		j.bytes(0xb8) // mov eax, value
+		j.code = binary.LittleEndian.AppendUint32(j.code, h.value)
+		j.bytes(0xc3) // ret
+		return nil
+	}
+	if h.size == 8 {
+		j.bytes(0x48)
+	}
+	j.bytes(0xc7, 0x87) // mov [rdi+value], 0: a fault here has the host map the page
+	j.code = binary.LittleEndian.AppendUint32(j.code, h.value)
+	j.bytes(0, 0, 0, 0)
+	return nil
 }
 
 // locate adds to the address on the stack, under one word, what leads to its alias, and pops it.

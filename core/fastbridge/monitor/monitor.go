@@ -173,8 +173,9 @@ const (
 	SiteValue  = 12 // 4 bytes: the result of an elided call, where the lock is in its object, or where displaced code is
 )
 
-// Flags of SiteSkip.
+// Parts of SiteSkip.
 const (
+	SkipBytes  = 15  // the length
 	SkipSecond = 16  // the second argument counts, not the first
 	SkipOthers = 32  // an argument that points to a variable is the trusted VM's
 	SkipNever  = 64  // the function never runs
