@@ -131,39 +131,6 @@ func TestAssemble(t *testing.T) {
 	}
 }
 
-// TestAssembleJump: the code that a jump leads to decodes to its end, and has the displaced instruction, the int3 and the way back.
-func TestAssembleJump(t *testing.T) {
-	const at, site = 0xffffffffffa01000, 0xffffffff81000010
-	for _, text := range []string{"488b90f80b0000", "f0480fb18f00010000", "480fa30511223344", "c7802001000078563412"} {
-		code := unhex(t, text)
-		in, err := isa.Decode(code, isa.Mode64, isa.AllFeatures)
-		if err != nil {
-			t.Fatal(err)
-		}
-		d := displaced{in: &in, code: code, at: site}
-		got, ask, err := d.assembleJump(at, entries{locate: at + 0x1000, leave: at + 0x2000, stack: at + 0x3000})
-		if err != nil || got[ask] != int3 {
-			t.Errorf("%s became % x, int3 at %d (%v)", text, got, ask, err)
-			continue
-		}
-		found := map[isa.Op]int{}
-		for i := 0; i < len(got); {
-			in, err := isa.Decode(got[i:], isa.Mode64, isa.AllFeatures)
-			if err != nil {
-				t.Fatalf("%s: at %d of % x: %v", text, i, got, err)
-			}
-			i += int(in.Len)
-			found[in.Op]++
-			if to := at + uint64(i) + in.Imm; in.Op == isa.JMP && to != d.next() && to != at+0x2000 {
-				t.Errorf("%s: a jump to %#x", text, to)
-			}
-		}
-		if found[in.Op] == 0 || found[isa.JMP] != 2 || found[isa.PUSHF] != 1 || found[isa.INT3] != 1 || found[isa.IRET] != 0 {
-			t.Errorf("%s: %v: % x", text, found, got)
-		}
-	}
-}
-
 // TestElideIfSnapshot: the test of an argument decodes to its end, which is where it goes on if the function is to run.
 func TestElideIfSnapshot(t *testing.T) {
 	for argument := range 2 {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/hybridbridge/emu/core/fastbridge/monitor"
+	"github.com/hybridbridge/emu/core/slowbridge"
 )
 
 // pathRules are the lists by which the monitor finds the scope of a system call that hangs on a path.
@@ -43,8 +44,24 @@ func (b *Bridge) ruleByPath(nr int) bool {
 			return false
 		}
 	}
-	var list []byte
-	slots := map[string]int{}
+	list, slots, ok := compileRules(rules)
+	if !ok || r.used+len(list) > len(r.mem) {
+		return false
+	}
+	copy(r.mem[r.used:], list)
+	for name, at := range slots {
+		r.slots[ruleSlot{uint64(nr), name}] = r.used + at
+	}
+	r.lists++
+	binary.LittleEndian.PutUint16(b.mon[monitor.PathRows+2*nr:], uint16(r.lists))
+	b.put(monitor.Programs+8*r.lists, windowBase+r.pa-viewsBase+uint64(r.used))
+	r.used += len(list)
+	return true
+}
+
+// compileRules makes the monitor's list of rules, and says where in it which scope is; ok is false if a path is too long.
+func compileRules(rules []slowbridge.PathRule) (list []byte, slots map[string]int, ok bool) {
+	slots, ok = map[string]int{}, true
 	rule := func(name string, argument uint64, paths []string) {
 		begin := len(list)
 		slots[name] = begin
@@ -59,7 +76,7 @@ func (b *Bridge) ruleByPath(nr int) bool {
 			if not {
 				flags |= monitor.PatternNot
 			}
-			ok = ok && len(p) < 256
+			ok = ok && len(p) < 255
 			list = append(append(list, byte(len(p)), flags), p...)
 		}
 		list = append(list, make([]byte, -len(list)&7)...)
@@ -71,16 +88,5 @@ func (b *Bridge) ruleByPath(nr int) bool {
 		rule(s.Scope, s.Argument, s.Paths)
 	}
 	rule("", 0, nil)
-	if !ok || r.used+len(list) > len(r.mem) {
-		return false
-	}
-	copy(r.mem[r.used:], list)
-	for name, at := range slots {
-		r.slots[ruleSlot{uint64(nr), name}] = r.used + at
-	}
-	r.lists++
-	binary.LittleEndian.PutUint16(b.mon[monitor.PathRows+2*nr:], uint16(r.lists))
-	b.put(monitor.Programs+8*r.lists, windowBase+r.pa-viewsBase+uint64(r.used))
-	r.used += len(list)
-	return true
+	return list, slots, ok
 }

@@ -310,7 +310,7 @@ enter:
 .path:	lea rax, [programs]
 	mov r8, [rax+r8*8]
 	push rbx
-	xor ebx, ebx			; where the path is that was read, 0 if none was
+	mov rbx, 1<<63			; where the path is that was read: nowhere
 	lidt [view_idt]			; for a fault at read_path
 	test byte [smap], 1
 	jz .rule
@@ -388,8 +388,7 @@ read_path:
 	mov ecx, [rcx]
 	cmp rax, rcx
 	jne .done
-.own:	xor ebx, ebx
-	stc
+.own:	stc
 	ret
 .done:	clc
 	ret
