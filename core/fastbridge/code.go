@@ -47,7 +47,6 @@ type scope struct {
 	taken map[uint64]*takenHook
 	found [policy.Neutral + 1]uint64 // sites by category
 	stats CallStats                  // what the monitor does not count
-	jumps map[uint64]bool            // where there is one in the code of the non-redirected view: see group
 	// stacks are the kernel stacks on which the scope was entered.
 	stacks map[uint64]bool
 }

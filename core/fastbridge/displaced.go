@@ -272,9 +272,6 @@ type displaced struct {
 	immediate []byte // takes the place of the instruction's own
 }
 
-// next is where the instruction after it is.
-func (d *displaced) next() uint64 { return d.at + uint64(len(d.code)) }
-
 // static returns the offset of the operand of an instruction at an address, if no register but RIP has a part in it.
 func static(in *isa.Inst, at uint64) (offset uint64, ok bool) {
 	offset = uint64(in.Disp)

@@ -6,8 +6,8 @@
 // what touches variables of the kernel's image and vmalloc space must be in the right one, or be displaced onto their aliases.
 //
 // Start at Bridge. monitor has the code in the guest that takes int3, tables.go makes the views, code.go their code pages,
-// sites.go says where an instruction may run, alias.go and displaced.go execute it elsewhere, copy.go has local functions run in a
-// view, outside.go is what holds outside scopes, ask.go answers the monitor, interpret.go executes what
+// sites.go says where an instruction may run, group.go, jump.go and area.go execute it elsewhere by a jump, alias.go and displaced.go by int3, copy.go
+// has local functions run in a view, rules.go has the monitor find scopes by paths, outside.go is what holds outside scopes, ask.go answers the monitor, interpret.go executes what
 // the guest cannot, and what handlers' plans change, unseen.go asks handlers about what SLOW-BRIDGE has never seen.
 // docs/fast-bridge.md follows one int3 from patch to resume.
 package fastbridge

@@ -71,7 +71,7 @@ type Stats struct {
 	Chosen      uint64 `json:"chosen"`      // those of them for which the monitor found it, without an exit
 	Scopes      uint64 `json:"scopes"`      // entered
 	Switches    uint64 `json:"switches"`    // of views
-	Displaced   uint64 `json:"displaced"`   // instructions executed on aliases instead
+	Displaced   uint64 `json:"displaced"`   // instructions executed on aliases instead, by int3: jumps are not counted
 	Subtrees    uint64 `json:"subtrees"`    // local functions called
 	Clean       uint64 `json:"clean"`       // the times that one went on in the kernel's own address space
 	Interrupts  uint64 `json:"interrupts"`  // within scopes
