@@ -145,6 +145,7 @@ const (
 	MarkAdjust                   // more than the machine was changed: a per-CPU base, a substitute, a constant, a branch's target
 	MarkTaken                    // the hook of the function that begins here did something, for an argument outside Apart
 	MarkPassed                   // the hook did nothing, for such an argument
+	MarkStack                    // an operand of the other machine was at an address on the current stack
 )
 
 // Frame is a return address on the stack of a scope.

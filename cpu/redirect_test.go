@@ -88,14 +88,34 @@ func TestRedirectedOperands(t *testing.T) {
 	}
 }
 
-// TestStackOfTheOtherMachine follows a pointer to a stack of the other machine that lies where the current one does.
+// TestStackOfTheOtherMachine follows a pointer to a stack of the other machine that lies where the current one does: alone, and as an instruction of
+// which the other side knows it.
 func TestStackOfTheOtherMachine(t *testing.T) {
 	b := newRedirectRig(t)
 	b.put64(other+atData, stack+0xe00)
 	b.put64(other+stack+0xe08, 0x77)
 	b.put64(stack+0xe08, 0x10ca1)
-	b.run(loadRoot + loadNext)
-	b.wantReg(isa.RBX, 0x77)
+	b.run(loadRoot + loadNext + "488b5c2408") // mov rbx, [rsp+8]
+	marks := map[uint64]Marks{}
+	for o := range b.c.Observations {
+		marks[o.RIP] = o.Marks
+	}
+	if marks[atCode+8] != MarkOther|MarkStack || marks[atCode+12] != 0 {
+		t.Errorf("marks by instruction: %v", marks)
+	}
+	for _, theirs := range []bool{true, false} {
+		b := newRedirectRig(t)
+		b.put64(other+stack+0xe08, 0x77)
+		b.put64(stack+0xe08, 0x10ca1)
+		b.run("48c7c0 008e0000") // mov rax, stack+0xe00
+		b.setState(func(s *vcpu.State) { s.RIP, s.Halted = atCode+7, false })
+		copy(b.ram[atCode+7:], append(unhex(loadNext), 0xf4))
+		b.c.MemoryWritten(atCode, 256)
+		if exit := b.c.StepScoped(b.s, [2]bool{theirs}, nil); exit.Reason != vcpu.ExitDeadline {
+			t.Fatalf("%+v", exit)
+		}
+		b.wantReg(isa.RBX, map[bool]uint64{true: 0x77, false: 0x10ca1}[theirs])
+	}
 }
 
 func TestRedirectionStopsForEvents(t *testing.T) {

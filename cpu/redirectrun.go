@@ -557,6 +557,8 @@ func (r *redirection) mark(rt *route, why Reasons, la uint64) Marks {
 		return MarkAdjust
 	case slices.ContainsFunc(r.Apart, func(a Range) bool { return la >= a.Lo && la < a.Hi }):
 		return 0
+	case why.Other() && r.cur.onStack(la):
+		return MarkOther | MarkStack
 	case why.Other():
 		return MarkOther
 	}
@@ -616,7 +618,7 @@ func (c *CPU) routeAddress(s *activeScope, operand uint8, m taint.Mask, seg uint
 	switch {
 	case la < r.User && !perCPU:
 		return rt, ByUser
-	case m == 0 && s.onStack(la): // with taint it is a stack of the other machine, at the same address
+	case m == 0 && s.onStack(la) && (s.forced == nil || !s.forced[operand]): // with taint it is a stack of the other machine, at the same address
 		return rt, ByStack
 	case s.blind != 0:
 		return rt, BySubtree

@@ -117,11 +117,16 @@ func says(contexts []metadata.Context, t *site) uint16 {
 		return monitor.ContextEither
 	case snapshot == nil:
 		return 0
+	case *snapshot && t.onStack && !slices.ContainsFunc(contexts, func(c metadata.Context) bool { return !meansSnapshot(c) }):
+		return monitor.ContextStack
 	case *snapshot:
 		return monitor.ContextSnapshot
 	}
 	return monitor.ContextLocal
 }
+
+// meansSnapshot reports whether an operand is the snapshot's in a context.
+func meansSnapshot(c metadata.Context) bool { return slices.Contains(c.Effective(), policy.Snapshot) }
 
 // planned reports whether a handler's plan changes anything in a context.
 func planned(c metadata.Context) bool { return !c.Plan.Default() }
@@ -135,11 +140,10 @@ func readsWord(in *isa.Inst) bool {
 // addresses that told nothing.
 func theirs(contexts []metadata.Context) *bool {
 	var marks metadata.Marks
-	snapshot := func(c metadata.Context) bool { return slices.Contains(c.Effective(), policy.Snapshot) }
-	agree, first := true, snapshot(contexts[0])
+	agree, first := true, meansSnapshot(contexts[0])
 	for _, c := range contexts {
-		marks |= c.Marks
-		agree = agree && snapshot(c) == first
+		marks |= c.Marks &^ metadata.OnStack
+		agree = agree && meansSnapshot(c) == first
 	}
 	switch {
 	case agree:
@@ -157,8 +161,8 @@ func theirs(contexts []metadata.Context) *bool {
 const stubSize = 256
 
 var routines = entries{
-	locate: monitor.Base + monitor.Locate, locateCPU: monitor.Base + monitor.LocateCPU, ask: monitor.Base + monitor.Asked,
-	resume:   monitor.Base + monitor.Resume,
+	locate: monitor.Base + monitor.Locate, locateCPU: monitor.Base + monitor.LocateCPU, locateOnStack: monitor.Base + monitor.LocateOnStack,
+	ask: monitor.Base + monitor.Asked, resume: monitor.Base + monitor.Resume,
 	locateAt: monitor.Base + monitor.Routines, leaveAt: monitor.Base + monitor.Routines + 8,
 	stack: monitor.Base + monitor.CurrentStack, data: monitor.Base,
 }
@@ -166,7 +170,7 @@ var routines = entries{
 // displace makes the code that executes a site out of its place, and returns its address; 0 if it cannot be made. contexts is as in
 // displaced.
 func (b *Bridge) displace(s *scope, t *site, contexts uint64) (uint64, error) {
-	d := displaced{in: &t.inst, code: b.original(t.address, int(t.inst.Len)), at: t.address, contexts: contexts}
+	d := displaced{in: &t.inst, code: b.original(t.address, int(t.inst.Len)), at: t.address, contexts: contexts, onStack: t.onStack}
 	if d.code == nil {
 		return 0, nil
 	}

@@ -25,6 +25,8 @@ type frame struct {
 	// view is where the guest goes on.
 	view  int
 	clean bool
+	// theirStack says that an operand which is the snapshot's is so at an address of the current stack too.
+	theirStack bool
 }
 
 // asked answers the monitor, which has written cause to its port.

@@ -685,8 +685,12 @@ func (b *Bridge) refresh(s *scope, clean uint64) error {
 	return nil
 }
 
-// overlay maps the kernel stack that begins at base in the redirected view.
+// overlay maps the kernel stack that begins at base in the redirected view, if code runs there. Where it is for its aliases only, they lead to
+// what the snapshot has at these addresses.
 func (b *Bridge) overlay(s *scope, base uint64) error {
+	if !b.cfg.ExitSwitching {
+		return nil
+	}
 	s.stacks[base] = true
 	for la := base; la < base+b.redirect.StackSize; la += 4096 {
 		pa, _, ok := b.mem.walk(b.clean, b.levels, la)

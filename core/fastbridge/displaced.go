@@ -256,7 +256,7 @@ func (d *displaced) assembleString(a *assembler, to entries) ([]byte, error) {
 
 // entries are the monitor's routines that displaced instructions call, where it has the addresses of those for code that is far away, and the current stack, and
 // where it begins: see monitor.asm.
-type entries struct{ locate, locateCPU, ask, resume, locateAt, leaveAt, stack, data uint64 }
+type entries struct{ locate, locateCPU, locateOnStack, ask, resume, locateAt, leaveAt, stack, data uint64 }
 
 // displaced is an instruction that is executed out of its place, by code that int3 leads to.
 type displaced struct {
@@ -265,6 +265,7 @@ type displaced struct {
 	at   uint64 // its linear address
 	// contexts is the address of what decides whose the operand is, 0 if it is the snapshot's in any case: see compileContexts.
 	contexts uint64
+	onStack  bool   // they say so of addresses on the current stack too
 	perCPU   bool   // the operand is relative to GS,
 	base     uint64 // of which this is the snapshot's base
 	// fixed is where the operand is instead, if that is not 0.
@@ -325,8 +326,11 @@ func (d *displaced) assemble(at uint64, to entries) ([]byte, error) {
 	a.bytes(0x68) // push: the last 2 GiB of the address space
 	a.code = binary.LittleEndian.AppendUint32(a.code, uint32(d.contexts))
 	locate := to.locate
-	if d.perCPU {
+	switch {
+	case d.perCPU:
 		locate = to.locateCPU
+	case d.onStack && d.contexts != 0:
+		locate = to.locateOnStack
 	}
 	a.call(locate)
 	a.pop(reg)

@@ -2,6 +2,7 @@ package fastbridge
 
 import (
 	"encoding/binary"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -21,6 +22,7 @@ const (
 	guestTables   = 0xffffffff83000000 // GDT and IDT
 	guestLocal    = 0x200000           // physical addresses of the trusted VM's data, and of the snapshot's
 	guestSnapshot = 0x201000
+	guestStacks   = 0x700000 // what the snapshot has at the address of the current stack
 	guestMemory   = 64 << 20
 	guestWindow   = 32 << 20
 	guestScope    = windowBase // struct scope, then its table
@@ -41,7 +43,7 @@ func (m guestRAM) Page(pa uint64) (*[4096]byte, bool) {
 }
 
 // guestRig is a processor with the monitor, in a view: the address of the kernel's variable means the trusted VM's memory, and its alias the
-// snapshot's. In the redirected view the variable is the snapshot's.
+// snapshot's; so does an alias of the stack. In the redirected view the variable is the snapshot's.
 type guestRig struct {
 	ram     guestRAM
 	cpu     *cpu.CPU
@@ -71,6 +73,8 @@ func newGuestRig(t rapid.TB) *guestRig {
 	g.tables = ts
 	slot := uint64(511)
 	alias := (256 - slot) << 39
+	stackSlot := uint64(index(guestStack, 4))
+	stackAlias := (257 - stackSlot) << 39
 	for v := range g.roots {
 		root, err := ts.table(4, nil)
 		if err != nil {
@@ -90,13 +94,14 @@ func newGuestRig(t rapid.TB) *guestRig {
 		put(guestTables, 0x600000, 2)
 		put(guestData, []uint64{guestLocal, guestSnapshot}[v], 1)
 		put(guestData+alias, guestSnapshot, 1)
+		put(guestStack+stackAlias, guestStacks, 4)
 		put(windowBase, guestWindow, window>>12)
 	}
 	g.monitor = g.ram[guestWindow+monitor.Base-windowBase:]
 	copy(g.monitor, monitor.Image)
 	for off, v := range map[int]uint64{
 		monitor.PageOffset: guestDirect, monitor.DirectLimit: 1 << 40, monitor.Boundary: 1 << 38, monitor.Vmemmap: 0xffffea0000000000, monitor.VmemmapLimit: 1 << 32,
-		monitor.Routines: monitor.Base + monitor.Locate, monitor.Routines + 8: monitor.Base + monitor.LeaveView, monitor.VmemmapBoundary: 1 << 30, monitor.SlotShift: 39, monitor.Aliases + 8*511: alias, monitor.CurrentStack: guestStack, monitor.Current: guestScope,
+		monitor.Routines: monitor.Base + monitor.Locate, monitor.Routines + 8: monitor.Base + monitor.LeaveView, monitor.VmemmapBoundary: 1 << 30, monitor.SlotShift: 39, monitor.Aliases + 8*511: alias, monitor.Aliases + 8*int(stackSlot): stackAlias, monitor.CurrentStack: guestStack, monitor.Current: guestScope,
 	} {
 		binary.LittleEndian.PutUint64(g.monitor[off:], v)
 	}
@@ -212,7 +217,8 @@ func TestDisplacedRuns(t *testing.T) {
 }
 
 // TestContexts: the return addresses on the stack say whose the operand of a displaced instruction is, the deepest list first; where they say nothing
-// or the two machines differ, the host is asked, and an address that tells needs no context.
+// or the two machines differ, the host is asked, and an address that tells needs no context. Nor does one on the current stack, unless the snapshot's
+// memory was seen at such addresses.
 func TestContexts(t *testing.T) {
 	const (
 		depth = 0x40 // of the return address, from where the stack begins
@@ -239,6 +245,13 @@ func TestContexts(t *testing.T) {
 		"the address tells":   {contextList(0, depth, inner), guestDirect, false, false, false},
 		"no context":          {binary.LittleEndian.AppendUint64(nil, monitor.ContextsEnd), guestData, false, false, true},
 		"a context of nobody": {contextList(monitor.ContextSnapshot, 0, 0), guestData, false, true, false},
+
+		"stack":                        {contextList(monitor.ContextSnapshot, depth, inner), guestStack + 0x800, false, false, false},
+		"such an instruction":          {contextList(monitor.ContextStack, depth, inner), guestStack + 0x800, false, true, false},
+		"such an instruction, locally": {contextList(monitor.ContextSnapshot, depth, inner), guestStack + 0x800, false, false, false},
+		"such an instruction, new":     {contextList(monitor.ContextStack, depth+8, inner), guestStack + 0x800, false, false, true},
+		"such an instruction, beside":  {contextList(monitor.ContextStack, depth, inner), guestData, false, true, false},
+		"such an instruction, told":    {contextList(monitor.ContextStack, depth, inner), guestDirect, false, false, false},
 	} {
 		g := newGuestRig(t)
 		in, err := isa.Decode(code, isa.Mode64, isa.AllFeatures)
@@ -254,6 +267,8 @@ func TestContexts(t *testing.T) {
 			binary.LittleEndian.PutUint64(g.ram[guestLocal+off:], 1)
 			binary.LittleEndian.PutUint64(g.ram[guestSnapshot+off:], 2)
 		}
+		binary.LittleEndian.PutUint64(g.ram[0x500800:], 1)
+		binary.LittleEndian.PutUint64(g.ram[guestStacks+0x800:], 2)
 		if c.same {
 			binary.LittleEndian.PutUint64(g.ram[guestSnapshot:], 1)
 		}
@@ -263,7 +278,7 @@ func TestContexts(t *testing.T) {
 		}
 		g.routes.ask = guestStub + 0x800 // mov eax, port; iretq behind the instruction
 		copy(g.ram[guestWindow+g.routes.ask-windowBase:], unhex(t, "b877000000 48830424 02 48cf"))
-		d := displaced{in: &in, code: code, at: guestCode, contexts: guestLists}
+		d := displaced{in: &in, code: code, at: guestCode, contexts: guestLists, onStack: strings.Contains(name, "such")}
 		stub, err := d.assemble(guestStub, g.routes)
 		if err != nil {
 			t.Fatal(err)

@@ -36,6 +36,13 @@ func (f *frame) told(in *isa.Inst, other [2]bool) [2]bool {
 func (f *frame) step(other [2]bool, plan *cpu.Plan) error {
 	b := f.b
 	b.stats.Interpreted++
+	if !f.theirStack && other != [2]bool{} {
+		if in, _, err := b.code(f.rip); err == nil {
+			for i, la := range f.operands(&in) {
+				other[i] = other[i] && !f.onStack(la)
+			}
+		}
+	}
 	if err := f.makeRoom(); err != nil {
 		return err
 	}
@@ -108,6 +115,7 @@ func (f *frame) routes(t *site, d *metadata.Decision, conflict []metadata.Contex
 	switch {
 	case d != nil:
 		other = snapshots(&t.inst, d.Routes)
+		f.theirStack = t.onStack
 	case t.byAddress:
 	default:
 		snapshot := theirs(conflict)

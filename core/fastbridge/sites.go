@@ -26,6 +26,8 @@ type site struct {
 	refined bool    // they are the monitor's too
 	// byAddress says that an operand is the snapshot's only if its address tells or is a root.
 	byAddress bool
+	// onStack says that the snapshot's memory was seen at addresses of the current kernel stack.
+	onStack bool
 	// planned says that a handler's plan changes it in some context.
 	planned bool
 	// kept are answers of handlers that count where nothing else is known: see frame.keep.
@@ -55,6 +57,7 @@ func newSite(o *metadata.Outline, module string, m metadata.OutlineSite, address
 		var contexts []metadata.Context
 		t.kept, contexts = full.Answers()
 		t.choices, t.byAddress = newChoices(contexts, needing(contexts)), full.ByAddress()
+		t.onStack = slices.ContainsFunc(contexts, func(c metadata.Context) bool { return c.Marks&metadata.OnStack != 0 })
 		t.planned = slices.ContainsFunc(contexts, planned)
 	}
 	return t

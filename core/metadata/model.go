@@ -165,8 +165,10 @@ const (
 	// argument whose address does not tell the machine.
 	HookTaken
 	HookPassed
+	// OnStack: an operand that was the snapshot's was at an address on the current kernel stack, which is the trusted VM's otherwise.
+	OnStack
 
-	allMarks = HookPassed<<1 - 1
+	allMarks = OnStack<<1 - 1
 )
 
 // redirects reports whether something was the snapshot's, or may have to be.
@@ -174,7 +176,7 @@ func (c *Context) redirects() bool {
 	return c.Marks&(Adjusted|NeedsSnapshot|HookTaken) != 0 || slices.Contains(c.Routes, policy.Snapshot)
 }
 
-var markNames = [...]string{"needs-local", "needs-snapshot", "adjusted", "hook-taken", "hook-passed"}
+var markNames = [...]string{"needs-local", "needs-snapshot", "adjusted", "hook-taken", "hook-passed", "on-stack"}
 
 func compareContexts(a, b Context) int {
 	return cmp.Or(slices.CompareFunc(a.Path, b.Path, compareFrames), a.compare(&b.Decision))

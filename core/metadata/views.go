@@ -7,13 +7,13 @@ import (
 )
 
 // Traps says in which of FAST-BRIDGE's two code pages the site starts with int3. Where the addresses of all its operands tell which
-// machine they belong to, a non-redirectable site runs in either; the stack is local in both. A site that is up to its context, or
-// that a plan changes, runs in neither.
+// machine they belong to, a non-redirectable site runs in either; the stack is local in both. A site that is up to its context, that
+// means a stack of the snapshot at the address of the current one, or that a plan changes, runs in neither.
 func (s *Site) Traps() (nonRedirected, redirected bool) {
 	needsLocal, needsSnapshot, snapshot := false, false, false
 	for i := range s.Contexts {
 		c := &s.Contexts[i]
-		if c.Marks&Adjusted != 0 || !c.Plan.Default() {
+		if c.Marks&(Adjusted|OnStack) != 0 || !c.Plan.Default() {
 			return true, true
 		}
 		needsLocal = needsLocal || c.Marks&NeedsLocal != 0

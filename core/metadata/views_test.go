@@ -36,6 +36,7 @@ func TestTraps(t *testing.T) {
 			[]metadata.Context{context(snapshot, metadata.NeedsSnapshot), context(local, metadata.NeedsLocal)},
 			true, true,
 		},
+		{"snapshot where the current stack is", policy.Redirectable, []metadata.Context{context(snapshot, metadata.NeedsSnapshot|metadata.OnStack)}, true, true},
 		{"adjusted", policy.Redirectable, []metadata.Context{context(snapshot, metadata.Adjusted)}, true, true},
 		{"planned", policy.Redirectable, []metadata.Context{planned}, true, true},
 		{"routed by a plan", policy.NonRedirectable, []metadata.Context{routed}, true, true},

@@ -70,6 +70,7 @@ DEFAULT REL
 %define LOCAL 1
 %define SNAPSHOT 2
 %define EITHER 3			; either's, if both have the same there
+%define STACK 4				; the snapshot's, and so it is on the current stack
 
 	ORG BASE
 	jmp near enter			; the entry points have fixed places
@@ -89,6 +90,8 @@ DEFAULT REL
 	jmp near clean_breakpoint
 	align 8
 	jmp near leave_view
+	align 8
+	jmp near locate_on_stack
 	align 8
 
 ; Exceptions and interrupts: entries of 16 bytes.
@@ -871,7 +874,7 @@ locate:
 	push rax
 	push rcx
 	mov rax, [rsp+L_ADDRESS-32]
-	call tells
+.told:	call tells
 	jnc .tells_not
 	pop rcx
 	pop rax
@@ -886,6 +889,8 @@ locate:
 	je there
 	test ebx, ebx
 	jz cannot_say
+	cmp ebx, STACK
+	je there
 	mov rdx, [current]
 	mov rsi, [rdx+ROOTS]
 	mov rdx, [rdx+ROOTS_END]
@@ -922,6 +927,23 @@ locate_return:
 cannot_say:
 	stc
 	jmp locate_return
+
+; locate_on_stack is locate for an instruction that may mean a stack of the snapshot's at the address of the current one.
+locate_on_stack:
+	push rax
+	push rcx
+	mov rax, [rsp+L_ADDRESS-32]
+	mov rcx, rax
+	xor rcx, rsp
+	cmp rcx, 0x4000
+	jae locate.told
+	locate_begin
+	call contexts
+	cmp ebx, STACK
+	je there
+	test ebx, ebx
+	jz cannot_say
+	jmp locate_end
 
 ; alias sets rdx to how far away the alias of address rax is, and the zero flag if there is none. It changes rcx.
 alias:	mov rdx, rax

@@ -17,16 +17,17 @@ const Base = 0xffffffffffc00000
 
 // Entry points, by offset from Base.
 const (
-	Enter      = 0x00
-	Breakpoint = 0x08
-	PageFault  = 0x10
-	Resume     = 0x18
-	Locate     = 0x20
-	LocateCPU  = 0x28
-	Asked      = 0x30
-	CleanInt3  = 0x38
-	LeaveView  = 0x40
-	Vectors    = 0x80 // 16 bytes each
+	Enter         = 0x00
+	Breakpoint    = 0x08
+	PageFault     = 0x10
+	Resume        = 0x18
+	Locate        = 0x20
+	LocateCPU     = 0x28
+	Asked         = 0x30
+	CleanInt3     = 0x38
+	LeaveView     = 0x40
+	LocateOnStack = 0x48
+	Vectors       = 0x80 // 16 bytes each
 )
 
 // Port is the I/O port by which the guest asks the host, and what it writes there: an exception's vector, or one of these.
@@ -202,6 +203,7 @@ const (
 	ContextLocal    = 1 // the operand is the trusted VM's, unless its address is a root
 	ContextSnapshot = 2
 	ContextEither   = 3 // any of them, if both have the same 8 bytes there
+	ContextStack    = 4 // the snapshot's, and so it is on the current stack
 	ContextsEnd     = 0xffff
 )
 

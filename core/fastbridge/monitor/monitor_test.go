@@ -14,7 +14,7 @@ func TestLayout(t *testing.T) {
 	if len(Image) != Substitutes {
 		t.Errorf("the data end at %#x, not at %#x", len(Image), Substitutes)
 	}
-	for _, off := range []int{Enter, Breakpoint, PageFault, Resume, Locate, LocateCPU, Asked, CleanInt3, LeaveView} {
+	for _, off := range []int{Enter, Breakpoint, PageFault, Resume, Locate, LocateCPU, Asked, CleanInt3, LeaveView, LocateOnStack} {
 		if Image[off] != 0xe9 { // JMP rel32
 			t.Errorf("no entry point at %#x", off)
 		}
