@@ -399,7 +399,7 @@ func (f *frame) afterTraining() error {
 type trainingError struct{ error }
 
 // owner says which operands are the snapshot's of an instruction of which SLOW-BRIDGE has learned nothing, or too much in one context:
-// where the address tells its machine, or is a root, or both have the same there, that is enough, else what it does in the scope when the same
+// where the address tells its machine, or is a root, or in a table of the kernel's image, or both have the same there, that is enough, else what it does in the scope when the same
 // functions call it, and else what it does in all other scopes. Counters by processor are the trusted VM's.
 func (f *frame) owner(t *site) (other [2]bool, err error) {
 	b := f.b
@@ -408,7 +408,7 @@ func (f *frame) owner(t *site) (other [2]bool, err error) {
 	}
 	told := true
 	for _, la := range f.operands(&t.inst) {
-		told = told && (b.tells(la) || f.inRoots(la) || f.onStack(la) || b.same(&t.inst, la))
+		told = told && (b.tells(la) || f.inRoots(la) || f.onStack(la) || inTable(&t.inst, b.text.Lo) || b.same(&t.inst, la))
 	}
 	if told && f.asks(t.address) != 0 {
 		return f.told(&t.inst, other), nil // each time
@@ -423,6 +423,12 @@ func (f *frame) owner(t *site) (other [2]bool, err error) {
 		return f.told(&t.inst, [2]bool{p == otherView, p == otherView}), nil
 	}
 	return other, errUndecided
+}
+
+// inTable reports whether an instruction's operand is an entry of a table of the kernel's image, which is from lo on: the table's address is in the
+// code, and so never tainted, whatever the index is.
+func inTable(in *isa.Inst, lo uint64) bool {
+	return in.HasMem() && in.Seg < isa.FS && in.Base == isa.RegNone && in.Index != isa.RegNone && uint64(in.Disp) >= lo
 }
 
 // nearest reports whether the operand of the instruction at RIP is the snapshot's in the contexts that come nearest to this one; nil if
