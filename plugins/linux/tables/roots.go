@@ -6,7 +6,7 @@ var processes = roots("init_pid_ns", "init_task", "highest_memmap_pfn", "max_pfn
 // Processors. Copies of per-CPU variables are reached by __per_cpu_offset, so which processors there are must come from
 // the same machine.
 var cpus = roots("__per_cpu_offset", "__cpu_possible_mask", "__cpu_online_mask", "__cpu_present_mask", "__cpu_active_mask",
-	"nr_cpu_ids", "__num_online_cpus")
+	"nr_cpu_ids", "__num_online_cpus", "node_to_cpumask_map")
 
 // The time of day at the last tick, which new inodes of /proc get.
 var timeOfDay = roots("tk_core")
