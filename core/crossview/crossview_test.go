@@ -210,6 +210,45 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// TestCarried: what a line about a process has from the line before says nothing about the process.
+func TestCarried(t *testing.T) {
+	truth := Truth{Before: "4 HOME=/\n42 HOME=/root\n5 HOME=/root\n", After: "4 HOME=/\n5 HOME=/\n51 HOME=/root\n6 HOME=/root\n"}
+	for output, right := range map[string]bool{
+		"4 HOME=/\n5 HOME=/\n":           true,
+		"4 HOME=/\n5 HOME=/\n6 HOME=/\n": true,
+		"4 HOME=/\n5 HOME=/other\n":      false,
+		"4 HOME=/other\n5 HOME=/\n":      false,
+	} {
+		if problems := Compare(Spec{PID: re(`^(\d+) `), Carried: true}, truth, output, Options{}); (problems == nil) != right {
+			t.Errorf("%q: %v", output, problems)
+		}
+	}
+}
+
+// TestTimers: timers of several processors are told apart by what they do.
+func TestTimers(t *testing.T) {
+	list := func(first, second string) string {
+		return "active timers:\n" + first + second + "cpu: 1\n"
+	}
+	timer := func(n int, function string, at uint64) string {
+		return fmt.Sprintf(" #%d: <0000%d>, %s, S:01\n # expires at %d-%d nsecs [in 1 to 1 nsecs]\n", n, n, function, at, at)
+	}
+	const tick, sleep = "tick_sched_timer", "hrtimer_wakeup"
+	truth := Truth{Before: list(timer(0, tick, 44e9), timer(1, sleep, 74e9)), After: list(timer(0, tick, 78e9), timer(1, sleep, 108e9))}
+	for _, c := range []struct {
+		output string
+		right  bool
+	}{
+		{list(timer(0, tick, 51e9), timer(1, sleep, 81e9)), true},
+		{list(timer(0, sleep, 81e9), timer(1, tick, 56e9)), true},
+		{list(timer(0, sleep, 56e9), timer(1, tick, 81e9)), false},
+	} {
+		if problems := Compare(SpecFor("proc-timer_list"), truth, c.output, Options{}); (problems == nil) != c.right {
+			t.Errorf("%q: %v", c.output, problems)
+		}
+	}
+}
+
 func TestProcList(t *testing.T) {
 	truth := Truth{Before: "1 10 2 30\n", After: "1 10 2 44\n"}
 	for output, right := range map[string]bool{"1 10 2 99\n": true, "1 10 2": true, "1 2": false, "1 10 2 5 6 7 8": false} {

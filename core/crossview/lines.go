@@ -32,6 +32,7 @@ func parse(spec Spec, output string) []line {
 	}
 	lines := make([]line, len(rows))
 	start := 0 // of the record
+	said := "" // by the line before, about a process
 	for i, raw := range rows {
 		text := workerName.ReplaceAllString(raw, "$1")
 		if spec.Rewrite != nil {
@@ -46,6 +47,11 @@ func parse(spec Spec, output string) []line {
 			continue
 		}
 		if m := spec.PID.FindStringSubmatch(l.text); m != nil {
+			rest := strings.TrimPrefix(l.text, m[0])
+			if spec.Carried && rest == said {
+				l.text = m[0] + "(as before)"
+			}
+			said = rest
 			for j := start; j <= i; j++ {
 				lines[j].pid = m[1]
 			}

@@ -38,6 +38,8 @@ type Spec struct {
 	Elsewhere bool
 	// OwnFailure says that inside the tool failed at its own process, which the snapshot does not have: here it need not fail.
 	OwnFailure bool
+	// Carried says that a line about a process which says what the line before it says about another one has it from there.
+	Carried bool
 	// Rewrite makes one of forms that mean the same.
 	Rewrite *strings.Replacer
 	Rules   []Rule

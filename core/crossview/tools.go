@@ -136,8 +136,9 @@ var specs = map[string]Spec{
 		{PID: harness, Lines: re(`^State`), Fields: []int{1, 2}, Ignore: true, Why: awaiting},
 	}},
 	"proc-cmdline-all": {PID: re(`^/proc/(\d+) `)},
-	// What bash says about a process that is gone, and the environments of the others, come on ways of their own.
-	"proc-environ-all": {PID: re(`^/proc/(\d+) `), Anonymous: true, AnyOrder: true},
+	// What bash says about a process that is gone, and the environments of the others, come on ways of their own. Of a kernel thread, which has
+	// none, it prints that of the process before, which may be the tool's own.
+	"proc-environ-all": {PID: re(`^/proc/(\d+) `), Anonymous: true, AnyOrder: true, Carried: true},
 	"proc-fd-all": {
 		Record: re(`^/proc/\d+/fd:`), PID: procPath, Anonymous: true, Elsewhere: true,
 		Rules: []Rule{in(`^l`, drift(0, 2, made, 7))},
@@ -166,8 +167,8 @@ var specs = map[string]Spec{
 	"proc-buddyinfo": {Rules: []Rule{
 		in(`^Node `, drift(0.2, 32, gauge, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14)),
 	}},
-	// Timers change places in their queue.
-	"proc-timer_list": {AnyOrder: true, Rules: []Rule{
+	// Timers change places in their queue, and processors; what they do stays.
+	"proc-timer_list": {AnyOrder: true, Record: re(`^\s*([^#\s]|#\d|$)`), PID: re(`^\S+ \S+ (\w+), S:`), Rules: []Rule{
 		in(`^\.base:`, ignored(pointer, 1)), in(`^#\d+: `, ignored(pointer, 0, 1)),
 		in(`^# expires at `, drift(0, 1e10, moment, 3)), in(`^# expires at `, ignored(moment, 6, 8)),
 		in(`^\.(expires_next|next_event|idle_expires|next_timer|timer_expires)`, drift(0, 1e10, moment)),
