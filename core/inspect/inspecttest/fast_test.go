@@ -13,6 +13,7 @@ import (
 
 	"github.com/hybridbridge/emu/core/inspect"
 	"github.com/hybridbridge/emu/core/metadata"
+	"github.com/hybridbridge/emu/core/policy"
 	"github.com/hybridbridge/emu/core/session"
 )
 
@@ -65,6 +66,27 @@ func fast(t *testing.T, o inspect.Options) {
 		return
 	}
 	underKVM(t, o, "lsmod", want.String())
+}
+
+// hooks: of a function with a hook to which no training of the scope came only SLOW-BRIDGE knows whose its argument is, where the address does not tell.
+func hooks(t *testing.T, o inspect.Options) {
+	o.MetaData = &metadata.Store{Path: filepath.Join(t.TempDir(), "metadata.db")}
+	slow, _, err := run(o, "uname -n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// uname takes uts_sem, a variable. What is neutral of down_read the rules decide by themselves.
+	for store, trainings := range map[*metadata.Store]uint64{o.MetaData: 0, without(t, o.MetaData, "down_read", policy.Neutral): 1} {
+		f := o
+		f.MetaData, f.Fast = store, inspect.FastEmulated
+		x, res, err := run(f, "uname -n ") // a command that was not trained
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := res.Stats.Fast; s.Trainings != trainings || x.stdout.String() != slow.stdout.String() {
+			t.Errorf("FAST-BRIDGE prints %q and trains %d times, want %q and %d", &x.stdout, s.Trainings, &slow.stdout, trainings)
+		}
+	}
 }
 
 // endless: FALLBACK stops a tool that never ends, some time after it has learned what was asked; FAST-BRIDGE goes on then.

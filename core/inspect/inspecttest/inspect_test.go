@@ -160,6 +160,7 @@ func TestInspect(t *testing.T) {
 	t.Run("endless", func(t *testing.T) { endless(t, o) })
 	t.Run("plans", func(t *testing.T) { plans(t, o) })
 	t.Run("unseen", func(t *testing.T) { unseen(t, o) })
+	t.Run("hooks", func(t *testing.T) { hooks(t, o) })
 	t.Run("repeats", func(t *testing.T) { repeats(t, o) })
 	t.Run("reliable", func(t *testing.T) { reliable(t, o) })
 	t.Run("hostile", func(t *testing.T) { hostile(t, o) })
