@@ -70,7 +70,7 @@ func (i *Image) FindModules(names []string) (have, missing []string, err error) 
 // moduleNames returns the names of the modules that the kernel's package has, each between two newlines. They are kept, because the archive's
 // directory is long.
 func (i *Image) moduleNames() ([]byte, error) {
-	const name, version = "modules", 1
+	const name, version = "modules", 2
 	if b := i.Cached(name, version); b != nil {
 		return b, nil
 	}

@@ -1,11 +1,11 @@
 package inspect
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +21,7 @@ import (
 	"github.com/hybridbridge/emu/core/machine"
 	"github.com/hybridbridge/emu/core/metadata"
 	"github.com/hybridbridge/emu/core/policy"
+	"github.com/hybridbridge/emu/core/policy/compact"
 	"github.com/hybridbridge/emu/core/session"
 	"github.com/hybridbridge/emu/core/slowbridge"
 	"github.com/hybridbridge/emu/core/symbols"
@@ -367,16 +368,13 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 // askPolicy finds out the policy for the kernel, and what the handlers want to be asked about. The same programs say the same about it, so
 // that they are started once an image.
 func (r *run) askPolicy(ctx context.Context) error {
-	const name, version = "policy", 2
-	type answer struct {
-		Digest    string
-		Policy    policy.Policy
-		Interests policy.Interests
-	}
-	var kept answer
-	if b := r.image.Cached(name, version); b != nil && json.Unmarshal(b, &kept) == nil && kept.Digest == r.Policies.Digest() {
-		r.policy, r.interests = kept.Policy, kept.Interests
-		return nil
+	const name, version = "policy", 3
+	digest := append([]byte(r.Policies.Digest()), '\n')
+	if b, ok := bytes.CutPrefix(r.image.Cached(name, version), digest); ok {
+		var err error
+		if r.policy, r.interests, err = compact.Decode(b); err == nil {
+			return nil
+		}
 	}
 	handlers := make(chan error, 1)
 	go func() {
@@ -389,9 +387,7 @@ func (r *run) askPolicy(ctx context.Context) error {
 	if err = errors.Join(err, <-handlers); err != nil {
 		return err
 	}
-	if b, err := json.Marshal(answer{r.Policies.Digest(), r.policy, r.interests}); err == nil {
-		r.image.Keep(name, version, b)
-	}
+	r.image.Keep(name, version, append(digest, compact.Encode(&r.policy, r.interests)...))
 	return nil
 }
 
@@ -538,7 +534,7 @@ func (r *run) modules(s snapshots.Snapshot) ([]string, error) {
 // symbols returns the trusted kernel's symbols where it runs. Those of modules are left out: where they lie is up to the
 // run.
 func (r *run) symbols() (*symbols.Table, error) {
-	const name, version = "symbols", 1
+	const name, version = "symbols", 2
 	var t symbols.Table
 	b, done := r.image.Map(name, version)
 	r.done = done
@@ -567,7 +563,7 @@ func (r *run) symbols() (*symbols.Table, error) {
 	return t.Shift(r.kernel.TextShift), nil
 }
 
-const typesCache, typesVersion = "types", 1
+const typesCache, typesVersion = "types", 2
 
 // btf returns the trusted kernel's types.
 func (r *run) btf() *slowbridge.Types {

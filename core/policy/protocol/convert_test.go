@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/hybridbridge/emu/core/policy"
+	"github.com/hybridbridge/emu/core/policy/compact"
 	"github.com/hybridbridge/emu/core/policy/internal/policypb"
 )
 
@@ -77,6 +78,19 @@ func TestRoundTrip(t *testing.T) {
 	t.Run("policy", rapid.MakeCheck(func(t *rapid.T) {
 		p := of[policy.Policy]().Draw(t, "policy")
 		same(t, policyFromProto(sent(t, policyToProto(&p), &policypb.Policy{})), p, nil)
+	}))
+	t.Run("kept", rapid.MakeCheck(func(t *rapid.T) {
+		p := of[policy.Policy]().Draw(t, "policy")
+		x := rapid.MapOfN(of[policy.Category](), lists(of[policy.Interest]()), 0, 7).Draw(t, "interests")
+		b := compact.Encode(&p, x)
+		got, interests, err := compact.Decode(b)
+		same(t, got, p, err)
+		same(t, interests, policy.Interests(x), err)
+		for n := range b {
+			if _, _, err := compact.Decode(b[:n]); !errors.Is(err, compact.ErrEncoding) {
+				t.Fatalf("%d bytes of %d: %v", n, len(b), err)
+			}
+		}
 	}))
 	t.Run("sites", rapid.MakeCheck(func(t *rapid.T) {
 		s := rapid.SliceOfN(of[policy.Site](), 0, 4).Draw(t, "sites")
