@@ -97,7 +97,7 @@ func (l *lab) boot(ctx context.Context, kernel, initrd string, disks []string, j
 	port, far := os.NewFile(uintptr(pair[0]), "port"), os.NewFile(uintptr(pair[1]), "port")
 	defer port.Close()
 	// What slows KVM's kernel down here and changes nothing that its users see is off.
-	words := "console=ttyS0 panic=-1 oops=panic rdinit=/init mitigations=off init_on_alloc=0 lsm= cryptomgr.notests"
+	words := "console=ttyS0 panic=-1 oops=panic rdinit=/init mitigations=off init_on_alloc=0 no_timer_check lsm= cryptomgr.notests"
 	if !l.verbose {
 		words += " quiet"
 	}
