@@ -3,6 +3,7 @@ package isa
 import (
 	"encoding/binary"
 	"errors"
+	"sync"
 )
 
 // The errors of Decode. They are compared with ==.
@@ -40,31 +41,35 @@ type entry struct {
 	cells *[72]*choice
 }
 
-// entries is indexed by 64-bit mode, mandatory prefix, opcode map and opcode.
-var entries = buildEntries(table)
+// entries is indexed by 64-bit mode; it is made when it is first needed.
+var entries = [2]func() *opcodes{
+	sync.OnceValue(func() *opcodes { return buildEntries(0) }), sync.OnceValue(func() *opcodes { return buildEntries(1) }),
+}
 
-func buildEntries(rows []Row) *[2][numSlots][4][256]entry {
-	all := new([2][numSlots][4][256]entry)
+// opcodes is indexed by mandatory prefix, opcode map and opcode.
+type opcodes [numSlots][4][256]entry
+
+func buildEntries(mode64 int) *opcodes {
+	all := new(opcodes)
+	var spare []choice
 	// Lists grow at the front, so the last come first: rows that a mandatory prefix selects go before those that take it
 	// as an ordinary one, and else the order is that of the table.
 	for _, mandatory := range [2]bool{false, true} {
-		for i := range rows {
-			r := &rows[len(rows)-1-i]
+		for i := range table {
+			r := &table[len(table)-1-i]
 			e := &r.encoding
 			if (e.Prefix != 0) != mandatory {
 				continue
 			}
-			for mode64 := range 2 {
-				if mode64 == 0 && r.Attr&Only64 != 0 || mode64 == 1 && r.Attr&No64 != 0 {
+			if mode64 == 0 && r.Attr&Only64 != 0 || mode64 == 1 && r.Attr&No64 != 0 {
+				continue
+			}
+			for slot := range numSlots {
+				if !e.inSlot(slot) {
 					continue
 				}
-				for slot := range numSlots {
-					if !e.inSlot(slot) {
-						continue
-					}
-					for n := range e.Count {
-						all[mode64][slot][e.Map][e.Opcode+n].add(r)
-					}
+				for n := range e.Count {
+					all[slot][e.Map][e.Opcode+n].add(r, &spare)
 				}
 			}
 		}
@@ -85,13 +90,24 @@ func (e *Encoding) inSlot(slot int) bool {
 	return slot == slotNone || slot == slot66 && !e.NP || slot > slot66 && !e.NP && !e.NFx
 }
 
+// link returns a choice from what is spare: making them one by one takes long.
+func link(spare *[]choice, r *Row, next *choice) *choice {
+	if len(*spare) == 0 {
+		*spare = make([]choice, 512)
+	}
+	c := &(*spare)[0]
+	*spare = (*spare)[1:]
+	*c = choice{r, next}
+	return c
+}
+
 // add puts a row before those that the entry has.
-func (t *entry) add(r *Row) {
+func (t *entry) add(r *Row, spare *[]choice) {
 	e := &r.encoding
 	anyCell := !e.ModRM || e.Reg < 0 && e.RM < 0 && (r.Attr&AnyMod != 0 || r.Attr&(MemOnly|RegOnly) == 0)
 	if t.cells == nil && anyCell {
 		t.modrm = e.ModRM
-		t.one = &choice{r, t.one}
+		t.one = link(spare, r, t.one)
 		return
 	}
 	t.modrm = true
@@ -116,7 +132,7 @@ func (t *entry) add(r *Row) {
 			continue
 		}
 		if last == nil || last.next != t.cells[i] {
-			last = &choice{r, t.cells[i]}
+			last = link(spare, r, t.cells[i])
 		}
 		t.cells[i] = last
 	}
@@ -227,7 +243,7 @@ func (in *Inst) decode(b []byte, mode Mode, feat FeatureSet) error {
 	if slot == slotNone && size66 {
 		slot = slot66
 	}
-	e := &entries[mode64][slot][m][op]
+	e := &entries[mode64]()[slot][m][op]
 	c := e.one
 	if e.modrm {
 		if d.n >= len(b) {

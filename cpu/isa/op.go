@@ -1,6 +1,7 @@
 package isa
 
 //go:generate go run gen_ops.go
+//go:generate go test -run ^TestTable$ . -generate
 
 // Op is what an instruction does, whatever its encoding and operand form: one Op for each mnemonic of the manual.
 // Where one mnemonic covers several operations the names differ: JMP, CALL (relative), JMP_IND, CALL_IND (through

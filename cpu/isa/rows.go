@@ -25,7 +25,7 @@ import "github.com/hybridbridge/emu/taint"
 // Flags: "read > written ? undefined", by letter: o d i t s z a p c, n for NT, l for IOPL, k for AC, b for ID, r for RF, v for VM
 // and * for all. A flag set to a constant counts as written, a flag both written and undefined depends on the count: see u:.
 //
-// Attributes: a feature in upper case, and the words of attrWords.
+// Attributes: a feature in upper case, and the words of attrWords (parse_test.go).
 //
 // Taint: the verb, in the words of verbWords; laneN is taint.VerbLane with lanes of N bytes.
 
