@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,9 +34,9 @@ const (
 
 // inspectFlags are those of emu inspect and of its short form.
 type inspectFlags struct {
-	snapshot, accel, views, switching, trace, stats, meta, plugins string
-	budget                                                         uint64
-	console, checkLayout, train                                    bool
+	snapshot, accel, views, switching, trace, stats, meta, plugins, stdin string
+	budget                                                                uint64
+	console, checkLayout, train                                           bool
 }
 
 func (i *inspectFlags) add(f *pflag.FlagSet) {
@@ -51,6 +52,7 @@ func (i *inspectFlags) addCommon(f *pflag.FlagSet) {
 	f.StringVar(&i.stats, "stats", "", "say what the run took on standard error: text or json")
 	f.Lookup("stats").NoOptDefVal = "text"
 	f.StringVar(&i.trace, "trace", "", "write the tool's system calls and their scopes to this file")
+	f.StringVar(&i.stdin, "stdin", "", "give the tool this file as its standard input, - for that of emu; all of it is read before (default: the tool has none)")
 	f.StringVar(&i.meta, "meta", "", "file of the Meta-Data, or none (default: emu/metadata.db below $XDG_DATA_HOME)")
 	addPluginsFlag(f, &i.plugins)
 	f.Uint64Var(&i.budget, "budget", 0, "instructions that the tool may take, or under KVM nanoseconds (default: the policy's, or 10 billion; under KVM 2 minutes)")
@@ -130,6 +132,10 @@ func inspectSnapshot(c *cobra.Command, flags *inspectFlags, log hclog.Logger, ar
 	if err != nil {
 		return 0, err
 	}
+	input, err := readInput(c.Context(), flags.stdin)
+	if err != nil {
+		return 0, err
+	}
 	policies, err := openPolicies(flags.plugins, log)
 	if err != nil {
 		return 0, err
@@ -139,7 +145,7 @@ func inspectSnapshot(c *cobra.Command, flags *inspectFlags, log hclog.Logger, ar
 	quiet := func() { done(); done = func() {} }
 	defer func() { quiet() }()
 	o := inspect.Options{
-		Began: processStart(), Snapshot: flags.snapshot, Argv: args, Images: images, Policies: policies, Budget: flags.budget, Log: log, Progress: progress,
+		Began: processStart(), Snapshot: flags.snapshot, Argv: args, Input: input, Images: images, Policies: policies, Budget: flags.budget, Log: log, Progress: progress,
 		CheckLayout: flags.checkLayout, Kernels: filepath.Join(filepath.Dir(images.Cache), "kernels"),
 		// The first of the tool's output ends the progress line.
 		Stdout: writerFunc(func(p []byte) (int, error) { quiet(); return c.OutOrStdout().Write(p) }),
@@ -194,6 +200,43 @@ func inspectSnapshot(c *cobra.Command, flags *inspectFlags, log hclog.Logger, ar
 		printInspectStats(c.ErrOrStderr(), flags.stats, &inspectStats{res.Stats, len(res.Stats.Pages), policies.Stats()})
 	}
 	return res.ExitCode, err
+}
+
+// mostInput bounds the tool's standard input, which is held in memory for FALLBACK's runs of the tool.
+const mostInput = 64 << 20
+
+// readInput reads the tool's standard input, which may take until somebody has typed it.
+func readInput(ctx context.Context, path string) ([]byte, error) {
+	f := os.Stdin
+	if path == "" {
+		return nil, nil
+	}
+	if path != "-" {
+		var err error
+		if f, err = os.Open(path); err != nil {
+			return nil, fmt.Errorf("--stdin: %w", err)
+		}
+		defer f.Close()
+	}
+	var b []byte
+	var err error
+	done := make(chan struct{})
+	go func() {
+		b, err = io.ReadAll(io.LimitReader(f, mostInput+1))
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("--stdin: %w", err)
+	case len(b) > mostInput:
+		return nil, fmt.Errorf("--stdin %s: it has more than %d MiB", path, mostInput>>20)
+	}
+	return b, nil
 }
 
 // chooseAccel returns KVM's vCPUs if they are wanted and can be had, else nil.

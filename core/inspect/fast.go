@@ -63,7 +63,7 @@ func (r *run) training(id string) *metadata.Training {
 		return nil
 	}
 	for _, t := range r.known.Trainings() {
-		if t.Snapshot == id && slices.Equal(t.Command, r.Argv) {
+		if t.Snapshot == id && slices.Equal(t.Command, r.command()) {
 			return &t
 		}
 	}
@@ -72,7 +72,7 @@ func (r *run) training(id string) *metadata.Training {
 
 // partial reports whether the command was trained on the snapshot, but not to its end.
 func (r *run) partial() (bool, error) {
-	if r.known == nil || !slices.ContainsFunc(r.known.Trainings(), func(t metadata.Training) bool { return t.Partial && slices.Equal(t.Command, r.Argv) }) {
+	if r.known == nil || !slices.ContainsFunc(r.known.Trainings(), func(t metadata.Training) bool { return t.Partial && slices.Equal(t.Command, r.command()) }) {
 		return false, nil
 	}
 	id, err := identity(r.Snapshot)

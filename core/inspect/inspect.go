@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -59,7 +60,9 @@ type Options struct {
 	Open     formats.Options
 	Argv     []string
 	// Env is added to the tool's environment, as NAME=VALUE.
-	Env            []string
+	Env []string
+	// Input is what the tool's standard input has: each run of the tool gets all of it. Without, it is /dev/null.
+	Input          []byte
 	Stdout, Stderr io.Writer
 	// Fast says on which vCPU FAST-BRIDGE runs the tool; empty means SLOW-BRIDGE alone.
 	Fast FastMode
@@ -325,7 +328,7 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	o.Progress("running " + o.Argv[0])
 	c := r.sess.Machine().VCPU()
 	before := c.Instructions()
-	res.ExitCode, err = r.sess.Run(ctx, session.Command{Argv: o.Argv, Env: o.Env, Stdout: o.Stdout, Stderr: o.Stderr})
+	res.ExitCode, err = r.sess.Run(ctx, session.Command{Argv: o.Argv, Env: o.Env, Input: o.Input, Stdout: o.Stdout, Stderr: o.Stderr})
 	r.stats.Times.Run += r.lap()
 	r.stats.Instructions = c.Instructions() - before
 	r.stats.Pages = r.memory.Touched()
@@ -438,10 +441,18 @@ func (r *run) learn(partial bool) error {
 		r.stats.Recorded += len(set.Sites(s))
 	}
 	conflicts, err := r.MetaData.Merge(r.key(), set, metadata.Training{
-		Snapshot: id, Command: r.Argv, Instructions: r.stats.Instructions, Scopes: set.Scopes(), Partial: partial,
+		Snapshot: id, Command: r.command(), Instructions: r.stats.Instructions, Scopes: set.Scopes(), Partial: partial,
 	})
 	r.stats.Conflicts = len(conflicts)
 	return err
+}
+
+// command is what Meta-Data calls the run: with another input a tool does other things.
+func (r *run) command() []string {
+	if len(r.Input) == 0 {
+		return r.Argv
+	}
+	return slices.Concat(r.Argv, []string{fmt.Sprintf("<sha256:%.16x", sha256.Sum256(r.Input))})
 }
 
 // identity names a snapshot by its size and some of its blocks: files can be larger than one wants to read.

@@ -28,6 +28,9 @@ func (c *Command) line() (string, error) {
 	if strings.Contains(b.String(), `\000`) {
 		return "", fmt.Errorf("%w: an argument has a byte 0", ErrCommand)
 	}
+	if len(c.Input) > 0 {
+		feed(&b, len(c.Input))
+	}
 	b.WriteByte('\n')
 	if b.Len() > maxLine {
 		return "", fmt.Errorf("%w: arguments and environment take %d bytes in the agent's encoding, and at most %d have room",

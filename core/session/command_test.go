@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"errors"
 	"os/exec"
 	"strings"
@@ -57,5 +58,32 @@ func TestImpossibleCommands(t *testing.T) {
 	}
 	if _, err := (&Command{Argv: []string{`a\000`}, Env: []string{"_A1="}}).line(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestChunks: the pieces of an input are the input, and there are no others.
+func TestChunks(t *testing.T) {
+	for _, size := range []int{1, inputChunk - 1, inputChunk, inputChunk + 1, 3 * inputChunk} {
+		c := Command{Input: bytes.Repeat([]byte{0, 1, 2}, size)[:size]}
+		var all []byte
+		n := 0
+		for ; len(all) < size; n++ {
+			p, err := c.chunk(n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, p...)
+		}
+		if !bytes.Equal(all, c.Input) {
+			t.Errorf("%d bytes become %d others", size, len(all))
+		}
+		for _, n := range []int{-1, n} {
+			if _, err := c.chunk(n); err == nil {
+				t.Errorf("%d bytes have a piece %d", size, n)
+			}
+		}
+	}
+	if _, err := (&Command{}).chunk(0); err == nil {
+		t.Error("no input has a piece")
 	}
 }

@@ -175,6 +175,8 @@ type Command struct {
 	Argv []string
 	// Env is added to the environment of the image, as NAME=VALUE.
 	Env []string
+	// Input is what the command's standard input has: a pipe with so many bytes. Without, it is /dev/null.
+	Input []byte
 	// Stdout and Stderr receive what the command writes; nil discards it.
 	Stdout, Stderr io.Writer
 }
@@ -201,6 +203,12 @@ func (s *Session) Run(ctx context.Context, c Command) (exitCode int, err error) 
 			return 0, fmt.Errorf("the trusted VM's agent says %q, which is neither a process nor an exit code", line)
 		case what == "exit":
 			return n, s.outErr
+		case what == "input":
+			p, err := c.chunk(n)
+			if err != nil {
+				return 0, err
+			}
+			s.m.InputTo(portControl, p)
 		case what == "pid" && s.cfg.OnStart != nil:
 			if err := s.cfg.OnStart(n); err != nil {
 				return 0, err

@@ -157,6 +157,7 @@ func TestInspect(t *testing.T) {
 		})
 	}
 	t.Run("fast", func(t *testing.T) { fast(t, o) })
+	t.Run("input", func(t *testing.T) { input(t, o) })
 	t.Run("endless", func(t *testing.T) { endless(t, o) })
 	t.Run("plans", func(t *testing.T) { plans(t, o) })
 	t.Run("unseen", func(t *testing.T) { unseen(t, o) })

@@ -1,0 +1,31 @@
+package session
+
+import (
+	"fmt"
+	"strings"
+)
+
+// inputChunk is how much of a command's standard input is sent at once: the guest's terminal layer holds some 64 KiB.
+const inputChunk = 16 << 10
+
+// feed writes what makes the command's standard input a pipe that has n bytes. It is evaluated by the shell that becomes the command. The
+// bytes come over the control port, as many at once as the feeder says that it waits for ("input 0", "input 1", ...); the feeder is
+// nobody's child and ends with the pipe's reader.
+func feed(b *strings.Builder, n int) {
+	const fifo = "/tmp/.stdin"
+	whole, rest := n/inputChunk, n%inputChunk
+	fmt.Fprintf(b, "; /bin/busybox mkfifo %[1]s; ( ( i=0; while [ $i -lt %[2]d ]; do echo input $i >&3; /bin/busybox head -c %[3]d <&3 || exit; i=$((i+1)); done; ",
+		fifo, whole, inputChunk)
+	if rest > 0 {
+		fmt.Fprintf(b, "echo input $i >&3; /bin/busybox head -c %d <&3; ", rest)
+	}
+	fmt.Fprintf(b, ") >%[1]s 2>/dev/null 4>&- 5>&- 8>&- 9>&- & ); exec <%[1]s; /bin/busybox rm %[1]s", fifo)
+}
+
+// chunk returns what the feeder waits for.
+func (c *Command) chunk(n int) ([]byte, error) {
+	if n < 0 || n > len(c.Input)/inputChunk || n*inputChunk == len(c.Input) {
+		return nil, fmt.Errorf("the trusted VM's agent asks for piece %d of %d bytes of input", n, len(c.Input))
+	}
+	return c.Input[n*inputChunk:][:min(inputChunk, len(c.Input)-n*inputChunk)], nil
+}
