@@ -154,7 +154,7 @@ func dropOld(dir string) error {
 	}
 	slices.SortFunc(paths, func(a, b string) int { return at[b].Compare(at[a]) })
 	for _, p := range paths[keptStates:] {
-		for _, file := range []string{p, strings.TrimSuffix(p, ".snapshot") + ".json"} {
+		for _, file := range []string{p, strings.TrimSuffix(p, ".snapshot") + ".json", filepath.Join(filepath.Dir(dir), fmt.Sprintf("%s.%d.cache", writtenName(p), writtenVersion))} {
 			// Another process may do the same.
 			if e := os.Remove(file); e != nil && !errors.Is(e, os.ErrNotExist) {
 				err = errors.Join(err, e)

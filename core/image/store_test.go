@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hybridbridge/emu/core/boot"
+	"github.com/hybridbridge/emu/core/memory"
 )
 
 // put makes an image that cannot boot.
@@ -285,5 +286,46 @@ func TestCache(t *testing.T) {
 				t.Errorf("damaged at %d: %q", n, b)
 			}
 		}
+	}
+}
+
+// TestWritten: what is kept of a state's pages is what is known of it, and goes with it.
+func TestWritten(t *testing.T) {
+	i := put(t, &Store{Dir: t.TempDir()}, "a", Identity{Banner: "Linux"}, time.Now())
+	dir := filepath.Join(i.Dir, dirStates)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	state := filepath.Join(dir, "x.snapshot")
+	pages := []memory.Range{{Base: 0, Size: 0x2000}, {Base: 0x5000, Size: 0x1000}, {Base: 64 << 30, Size: 0x3000}}
+	if got := i.Written(state); got != nil {
+		t.Errorf("%v", got)
+	}
+	i.KeepWritten(state, []memory.Range{{Base: 0, Size: (mostWritten + 1) * memory.PageSize}})
+	if got := i.Written(state); got != nil {
+		t.Errorf("too much is kept: %v", got)
+	}
+	i.KeepWritten(state, pages)
+	if got := i.Written(state); !slices.Equal(got, pages) {
+		t.Errorf("%v, not %v", got, pages)
+	}
+	if got := i.Written(filepath.Join(dir, "y.snapshot")); got != nil {
+		t.Errorf("another state has %v", got)
+	}
+	for n := range keptStates + 1 {
+		path := filepath.Join(dir, string(rune('a'+n))+".snapshot")
+		if n == 0 {
+			path = state
+		}
+		then := time.Now().Add(time.Duration(n-100) * time.Hour)
+		if err := errors.Join(os.WriteFile(path, nil, 0o644), os.Chtimes(path, then, then)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := dropOld(dir); err != nil {
+		t.Fatal(err)
+	}
+	if got := i.Written(state); got != nil {
+		t.Errorf("of a state that is gone %v is left", got)
 	}
 }

@@ -21,6 +21,7 @@ func (r *run) connectFast(ctx context.Context) error {
 	r.stats.Times.Run = r.stats.Times.Spawn
 	m := r.sess.Machine()
 	began := m.VCPU().Instructions()
+	r.keepWritten()
 	var err error
 	if r.known, err = r.load(); err != nil {
 		return err

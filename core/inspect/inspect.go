@@ -224,6 +224,8 @@ type run struct {
 	load           func() (*metadata.Set, error) // what is known, once
 	known          *metadata.Set
 	sess           *session.Session
+	state          string // path of the trusted VM's
+	written        bool   // which pages of the state a command writes as it starts is known
 	done           func() // with table
 	stats          Stats
 	since          time.Time
@@ -323,6 +325,8 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 		return res, err
 	}
 	defer func() { err = errors.Join(err, r.sess.Close()) }()
+	r.state = state
+	r.prepareWritten()
 	r.stats.Times.Restore = r.lap()
 
 	o.Progress("running " + o.Argv[0])

@@ -85,3 +85,29 @@ func forget(dir string) {
 		os.Remove(p)
 	}
 }
+
+// prepareWritten has the host copy the pages of the trusted VM's state that commands write as they start, under KVM. Without copies that are
+// made before it only takes longer.
+func (r *run) prepareWritten() {
+	if r.Accel == nil {
+		return
+	}
+	pages := r.image.Written(r.state)
+	r.written = pages != nil
+	if err := r.sess.Machine().Memory().Copy(pages); err != nil {
+		r.Log.Debug("no pages are copied before the trusted VM writes them", "error", err)
+	}
+}
+
+// keepWritten notes which pages the command has written until now, as it starts.
+func (r *run) keepWritten() {
+	if r.Accel == nil || r.written {
+		return
+	}
+	pages, err := r.sess.Machine().Memory().Copied()
+	if err != nil {
+		r.Log.Debug("which pages of the trusted VM were written is not known", "error", err)
+		return
+	}
+	r.image.KeepWritten(r.state, pages)
+}

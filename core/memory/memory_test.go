@@ -2,9 +2,13 @@ package memory
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func open(t testing.TB, layout []Range) *Memory {
@@ -171,5 +175,57 @@ func TestMapPrivate(t *testing.T) {
 		if err := m.MapPrivate(f, int64(bad[0]), bad[1], bad[2]); err == nil {
 			t.Errorf("%v is mapped", bad)
 		}
+	}
+}
+
+// Pages that are copied before they are written have the file's contents, and are those of which is known that they are copies.
+func TestCopied(t *testing.T) {
+	m := open(t, []Range{{0, 16 * PageSize, RAM}, {1 << 20, 4 * PageSize, RAM}})
+	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	content := bytes.Repeat([]byte{7}, 14*PageSize)
+	if _, err := f.Write(content); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(m.MapPrivate(f, 0, 2*PageSize, 12*PageSize), m.MapPrivate(f, 12*PageSize, 1<<20, 2*PageSize)); err != nil {
+		t.Fatal(err)
+	}
+	check := func(want ...Range) {
+		t.Helper()
+		if got, err := m.Copied(); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%v, not %v: %v", got, want, err)
+		}
+	}
+	p := make([]byte, 12*PageSize)
+	if !m.ReadAt(p, 2*PageSize) || !m.WriteAt([]byte{1}, 0) {
+		t.Fatal("no memory")
+	}
+	check()
+	for _, pa := range []uint64{3 * PageSize, 5*PageSize - 1, 1<<20 + 1} {
+		if !m.WriteAt([]byte{8}, pa) {
+			t.Fatal("no memory")
+		}
+	}
+	written := []Range{{Base: 3 * PageSize, Size: 2 * PageSize}, {Base: 1 << 20, Size: PageSize}}
+	check(written...)
+	// What is not of the file is left out, whoever says it.
+	more := []Range{{Base: 0, Size: 3 * PageSize}, {Base: 8 * PageSize, Size: PageSize}, {Base: 1 << 30, Size: PageSize}, {Base: 9*PageSize + 1, Size: 8}}
+	switch err := m.Copy(more); {
+	case errors.Is(err, unix.EINVAL):
+		t.Skip("MADV_POPULATE_WRITE needs Linux 5.14")
+	case err != nil:
+		t.Fatal(err)
+	}
+	check(Range{Base: 2 * PageSize, Size: 3 * PageSize}, Range{Base: 8 * PageSize, Size: PageSize}, written[1])
+	want := bytes.Clone(content[:12*PageSize])
+	want[PageSize], want[3*PageSize-1] = 8, 8
+	if !m.ReadAt(p, 2*PageSize) || !bytes.Equal(p, want) {
+		t.Error("a copy has another content")
+	}
+	if got, err := os.ReadFile(f.Name()); err != nil || !bytes.Equal(got, content) {
+		t.Error("the file has been written to")
 	}
 }

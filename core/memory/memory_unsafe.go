@@ -21,6 +21,7 @@ type Memory struct {
 	all     []fast   // everything backed, by size, largest first
 	hooks   []func(pa uint64, n int)
 	beside  [][]byte
+	private []private
 }
 
 // Region is a range and where it lies in the memory file.
@@ -95,6 +96,7 @@ func (m *Memory) MapPrivate(f *os.File, offset int64, pa, size uint64) error {
 		if _, err := unix.MmapPtr(int(f.Fd()), offset, at, uintptr(n), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_FIXED|unix.MAP_NORESERVE); err != nil {
 			return fmt.Errorf("memory: map %d bytes of %s at %#x: %w", n, f.Name(), pa, err)
 		}
+		m.private = append(m.private, private{pa, r.Offset + pa - r.Base, n})
 		for _, h := range m.hooks {
 			h(pa, int(n))
 		}
