@@ -253,3 +253,29 @@ func TestVersion1(t *testing.T) {
 		t.Error("other memory", err)
 	}
 }
+
+// TestCutPlaces: an index without its places is the rest of it, and other text stays as it is.
+func TestCutPlaces(t *testing.T) {
+	for _, c := range []struct{ j, rest, places string }{
+		{`{"Header":{},"Places":"AAEC"}`, `{"Header":{}}`, "\x00\x01\x02"},
+		{`{"Header":{"a":",\"Places\":\"AAEC\"}"},"Places":"AAEC"}`, `{"Header":{"a":",\"Places\":\"AAEC\"}"}}`, "\x00\x01\x02"},
+		{`{"Header":{},"Places":"AAEC"} `, `{"Header":{},"Places":"AAEC"} `, ""},
+		{`{"Header":{},"Places":"AAE"}`, `{"Header":{},"Places":"AAE"}`, ""},
+		{`{"Header":{},"Places":"AAEC","Chunks":[{"a":"b"}]}`, `{"Header":{},"Places":"AAEC","Chunks":[{"a":"b"}]}`, ""},
+		{`{"Header":{}}`, `{"Header":{}}`, ""},
+		{``, ``, ""},
+	} {
+		rest, places := cutPlaces([]byte(c.j))
+		if string(rest) != c.rest || string(places) != c.places {
+			t.Errorf("%s: %s and %q", c.j, rest, places)
+		}
+	}
+	var b bytes.Buffer
+	if err := writePlainTo(&b, Header{Version: Version, Ranges: []Range{{Size: 3 * ChunkSize}}}, func(p []byte, pa uint64) error { p[0] = byte(pa>>16) + 1; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	f, err := NewFile(bytes.NewReader(b.Bytes()), int64(b.Len()))
+	if err != nil || len(f.chunks) != 3 {
+		t.Fatalf("%v with %+v", err, f)
+	}
+}
