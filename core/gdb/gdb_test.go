@@ -191,8 +191,8 @@ func TestSession(t *testing.T) {
 
 func TestDescriptions(t *testing.T) {
 	for d, want := range map[*description]string{
-		description64: "rip=16 eflags=17 cs=18 st0=24 fctrl=32 xmm0=40 mxcsr=56 fs_base=57 gs_base=58 k_gs_base=59 cr0=60 cr8=64 efer=65",
-		description32: "eip=8 eflags=9 cs=10 st0=16 fctrl=24 xmm0=32 mxcsr=40 fs_base=41 gs_base=42 cr0=43 efer=47",
+		description64(): "rip=16 eflags=17 cs=18 st0=24 fctrl=32 xmm0=40 mxcsr=56 fs_base=57 gs_base=58 k_gs_base=59 cr0=60 cr8=64 efer=65",
+		description32(): "eip=8 eflags=9 cs=10 st0=16 fctrl=24 xmm0=32 mxcsr=40 fs_base=41 gs_base=42 cr0=43 efer=47",
 	} {
 		var parsed struct {
 			Features []struct {
@@ -218,7 +218,7 @@ func TestDescriptions(t *testing.T) {
 		}
 	}
 	// What is written is read again, for every register and every bit that it has.
-	for _, d := range []*description{description64, description32} {
+	for _, d := range []*description{description64(), description32()} {
 		for _, r := range d.regs {
 			if r.set == nil || r.name == "ftag" {
 				continue

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/hybridbridge/emu/cpu/isa"
 	"github.com/hybridbridge/emu/cpu/vcpu"
@@ -46,8 +47,8 @@ type description struct {
 }
 
 var (
-	description64 = describe(64)
-	description32 = describe(32)
+	description64 = sync.OnceValue(func() *description { return describe(64) })
+	description32 = sync.OnceValue(func() *description { return describe(32) })
 )
 
 // describe makes the description that gdb's i386 and amd64 architectures require (GDB manual, G.5.6 x86 features), and the

@@ -112,9 +112,9 @@ func (s *session) connected() {
 // description returns the target description. It stays the same while gdb is connected, since gdb asks once.
 func (s *session) description() *description {
 	if s.desc == nil {
-		s.desc = description32
+		s.desc = description32()
 		if s.m.CPU().State().MSR.EFER&eferLMA != 0 {
-			s.desc = description64
+			s.desc = description64()
 		}
 	}
 	return s.desc
