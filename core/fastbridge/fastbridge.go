@@ -34,6 +34,7 @@ const (
 	windowPages = 3
 	windowBase  = monitor.Base - 2<<21
 	window      = windowPages << 21
+	monitorSize = 1 << 20
 )
 
 // ErrTrained says that SLOW-BRIDGE has run the same command on the same snapshot already, so that it has nothing to add.
@@ -197,11 +198,12 @@ func New(cfg Config, views []byte) (*Bridge, error) {
 	if cfg.Kernel.PTI {
 		b.clean &^= 0x1000
 	}
-	b.window = pool{base: viewsBase, mem: views[:window]}
 	p := pool{base: viewsBase + window, mem: views[window:]}
 	b.tables = tables{&p, b.mem, b.levels}
-	b.mon = views[monitor.Base-windowBase : window]
-	b.window.mem = views[:monitor.Base-windowBase]
+	// The monitor needs little of its page of 2 MiB. What it leaves is used first, since the host zeroes such a page as a whole.
+	const mon = monitor.Base - windowBase
+	b.mon = views[mon : mon+monitorSize]
+	b.window = pool{viewsBase + mon + monitorSize, views[mon+monitorSize : window], 0, &pool{base: viewsBase, mem: views[:mon]}}
 	above := uint64(0)
 	for _, r := range b.vm.Memory().Ranges() {
 		if r.Base >= sharedMemory && (above == 0 || r.Base < above) {
@@ -408,7 +410,7 @@ func (b *Bridge) makeIDT() error {
 	if n := (guest{b}).ReadLinear(b.initial.IDTR.Base, old[:min(limit, gates)]); n < gates {
 		return fmt.Errorf("fastbridge: the trusted VM's interrupt table has %d bytes", n)
 	}
-	_, idt, err := b.window.take(1)
+	pa, idt, err := b.window.take(1)
 	if err != nil {
 		return err
 	}
@@ -432,7 +434,7 @@ func (b *Bridge) makeIDT() error {
 		binary.LittleEndian.PutUint16(b.mon[off:], gates-1)
 		binary.LittleEndian.PutUint64(b.mon[off+2:], base)
 	}
-	descriptor(monitor.ViewIDT, windowBase+b.window.used-4096)
+	descriptor(monitor.ViewIDT, windowBase+pa-viewsBase)
 	descriptor(monitor.CleanIDT, b.initial.IDTR.Base)
 	return nil
 }

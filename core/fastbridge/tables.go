@@ -74,6 +74,7 @@ type pool struct {
 	base uint64
 	mem  []byte
 	used uint64
+	next *pool // taken from when this one has no room, or nil
 }
 
 var errFull = errors.New("fastbridge: the memory for views is used up")
@@ -81,6 +82,10 @@ var errFull = errors.New("fastbridge: the memory for views is used up")
 // take returns n pages that lie together.
 func (p *pool) take(n uint64) (pa uint64, b []byte, err error) {
 	if p.used+n*4096 > uint64(len(p.mem)) {
+		if p.next != nil {
+			*p = *p.next
+			return p.take(n)
+		}
 		return 0, nil, errFull
 	}
 	pa, b = p.base+p.used, p.mem[p.used:p.used+n*4096]

@@ -123,7 +123,7 @@ const (
 	Programs    = PathRows + 2*1024
 	MaxPrograms = 512
 	path        = Programs + 8*MaxPrograms
-	// Substitutes are words of 8 bytes, up to the end of the monitor's 2 MiB.
+	// Substitutes are words of 8 bytes, up to the end of the monitor's MiB.
 	Substitutes = path + 256
 )
 
