@@ -212,41 +212,57 @@ func (a *assembler) finish(in *isa.Inst, code []byte, reg uint8, saved bool) {
 	a.bytes(0x48, 0xcf)                       // iretq
 }
 
-// assembleString is assemble for MOVS and STOS, of which any operand that does not tell is the snapshot's.
+// moveString executes MOVS or STOS, of which any operand that does not tell is the snapshot's, with R10 and R11, whose values it changes. locate calls the
+// monitor's routine for the address on the stack, and pops into a register; where it jumps if only the host can say is returned.
+func (a *assembler) moveString(in *isa.Inst, code []byte, locate func(reg uint8) int) (asks [2]int) {
+	operand := func(pushes, subtracts byte, reg uint8) {
+		a.bytes(pushes) // push rsi or rdi
+		asks[reg-isa.R10] = locate(reg)
+		a.bytes(0x49, 0x29, subtracts|reg&7) // sub reg, rsi or rdi
+	}
+	const source, destination = 0x56, 0x57
+	if in.Op == isa.MOVS {
+		operand(source, 0xf0, isa.R11)
+	}
+	operand(destination, 0xf8, isa.R10)
+	if in.Op == isa.MOVS {
+		a.bytes(0x4c, 0x01, 0xde) // add rsi, r11
+	}
+	a.bytes(0x4c, 0x01, 0xd7) // add rdi, r10
+	a.bytes(code...)
+	if in.Op == isa.MOVS {
+		a.bytes(0x4c, 0x29, 0xde) // sub rsi, r11
+	}
+	a.bytes(0x4c, 0x29, 0xd7) // sub rdi, r10
+	return asks
+}
+
+// movesString reports whether moveString is for an instruction.
+func movesString(in *isa.Inst) bool {
+	return (in.Op == isa.MOVS || in.Op == isa.STOS) && in.AddrSize == 8 && in.Prefix&isa.PrefixSeg == 0
+}
+
+// assembleString is assemble for MOVS and STOS.
 func (d *displaced) assembleString(a *assembler, to entries) ([]byte, error) {
-	if d.contexts != 0 || d.in.AddrSize != 8 || d.in.Prefix&isa.PrefixSeg != 0 {
+	if d.contexts != 0 || !movesString(d.in) {
 		return nil, errNotDisplaceable
 	}
 	a.push(isa.R11)
 	a.push(isa.R10)
-	var asks []int
-	operand := func(pushes, subtracts byte, reg uint8) {
-		a.bytes(pushes, 0x6a, 0) // push rsi or rdi; push 0
+	asks := a.moveString(d.in, d.code, func(reg uint8) int {
+		a.bytes(0x6a, 0) // push 0
 		a.call(to.locate)
 		a.pop(reg)
 		a.pop(reg)
-		asks = append(asks, a.jumpIf(ifCarry))
-		a.bytes(0x49, 0x29, subtracts|reg&7) // sub reg, rsi or rdi
-	}
-	const source, destination = 0x56, 0x57
-	if d.in.Op == isa.MOVS {
-		operand(source, 0xf0, isa.R11)
-	}
-	operand(destination, 0xf8, isa.R10)
-	if d.in.Op == isa.MOVS {
-		a.bytes(0x4c, 0x01, 0xde) // add rsi, r11
-	}
-	a.bytes(0x4c, 0x01, 0xd7) // add rdi, r10
-	a.bytes(d.code...)
-	if d.in.Op == isa.MOVS {
-		a.bytes(0x4c, 0x29, 0xde) // sub rsi, r11
-	}
-	a.bytes(0x4c, 0x29, 0xd7) // sub rdi, r10
+		return a.jumpIf(ifCarry)
+	})
 	a.pop(isa.R10)
 	a.pop(isa.R11)
 	a.bytes(0x48, 0x83, 0x04, 0x24, d.in.Len-1, 0x48, 0xcf) // add qword [rsp], length; iretq
 	for _, at := range asks {
-		a.land(at)
+		if at != 0 {
+			a.land(at)
+		}
 	}
 	a.pop(isa.R10)
 	a.pop(isa.R11)

@@ -40,7 +40,6 @@ type jumper struct {
 	assembler
 	direct uint64 // where the direct map begins
 	to     entries
-	parts  []part
 	starts []int // where those are that the code has, from the first one on
 	asks   []ask
 	end    uint64 // where it goes on, unless the last part leads elsewhere
@@ -58,8 +57,8 @@ type ask struct {
 // tail is code that is out of the way of a part, to which jumps at up to two places lead.
 type tail struct {
 	part  *part
-	saved []uint8 // registers
-	leave bool    // it goes on with the instruction in the clean root; otherwise the host is asked
+	saved [2]uint8 // registers of R8 to R15, 0 for none
+	leave bool     // it goes on with the instruction in the clean root; otherwise the host is asked
 	from  [2]int
 }
 
@@ -67,7 +66,7 @@ type tail struct {
 // have.
 func (j *jumper) assemble(at uint64, parts []part) error {
 	*j = jumper{
-		assembler: assembler{j.code[:0], at}, direct: j.direct, to: j.to, parts: parts,
+		assembler: assembler{j.code[:0], at}, direct: j.direct, to: j.to,
 		starts: j.starts[:0], asks: j.asks[:0], external: j.external[:0], tails: j.tails[:0],
 	}
 	through := true
@@ -97,7 +96,9 @@ func (j *jumper) assemble(at uint64, parts []part) error {
 			}
 		}
 		for _, reg := range t.saved {
-			j.pop(reg)
+			if reg != 0 {
+				j.pop(reg)
+			}
 		}
 		if t.part.flags {
 			j.bytes(0x9d) // popfq
@@ -236,13 +237,8 @@ func (j *jumper) begin(p *part, reg uint8, first bool) {
 	j.bytes(0x49, 0x31, 0xe0|reg&7)                        // xor reg, rsp
 	j.bytes(0x49, 0x81, 0xf8|reg&7, 0, 0x40, 0, 0)         // cmp reg, size of a stack
 	other := j.jumpIf(ifNotCarry)
-	j.tails = append(j.tails, tail{p, saved(reg), true, [2]int{local, other}})
+	j.tails = append(j.tails, tail{p, [2]uint8{reg}, true, [2]int{local, other}})
 }
-
-// saved are lists of one register.
-func saved(reg uint8) []uint8 { return registers[reg : reg+1] }
-
-var registers = [16]uint8{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
 
 // restore undoes what begin has saved.
 func (j *jumper) restore(p *part, reg uint8) {
@@ -291,7 +287,7 @@ func (j *jumper) hookPart(p *part) error {
 			j.bytes(0x49, 0x89, 0xfb) // mov r11, rdi
 		}
 	}
-	ask := tail{part: p, saved: saved(isa.R11)}
+	ask := tail{part: p, saved: [2]uint8{isa.R11}}
 	if h.skip&monitor.SkipNever == 0 {
 		argument()
 		j.bytes(0x4d, 0x85, 0xdb) // test r11, r11
@@ -320,27 +316,16 @@ func (j *jumper) hookPart(p *part) error {
 		j.land(user)
 		j.land(trusted)
 		j.land(other)
-		passed := 0
-		if h.action == monitor.ActionElide {
-			j.count(monitor.Hooks)
-			j.pop(isa.R11)
-			passed = j.jumpAlways()
-		} else {
-			passed = j.jumpAlways()
-		}
-		j.land(points)
-		j.land(page)
-		defer func() {
-			j.land(passed)
-			if h.action == monitor.ActionLock {
-				j.count(monitor.Hooks)
-				j.pop(isa.R11)
-			}
-		}()
-	}
-	if h.action == monitor.ActionElide {
 		j.count(monitor.Hooks)
 		j.pop(isa.R11)
+		passes := j.jumpAlways()
+		j.land(points)
+		j.land(page)
+		defer func() { j.land(passes) }()
+	}
+	j.count(monitor.Hooks)
+	j.pop(isa.R11)
+	if h.action == monitor.ActionElide {
 		j.bytes(0xb8) // mov eax, value
 		j.code = binary.LittleEndian.AppendUint32(j.code, h.value)
 		j.bytes(0xc3) // ret
@@ -378,7 +363,7 @@ func (j *jumper) displacePart(p *part, first bool) error {
 	case fixed:
 		j.load(reg, off)
 		j.push(reg)
-		j.tails = append(j.tails, tail{p, saved(reg), false, [2]int{j.locate(reg)}})
+		j.tails = append(j.tails, tail{p, [2]uint8{reg}, false, [2]int{j.locate(reg)}})
 	default:
 		j.bytes(e.lea(reg)...)
 		other := isa.R8
@@ -392,7 +377,7 @@ func (j *jumper) displacePart(p *part, first bool) error {
 		j.pop(other)                                  // the flags stay
 		direct := j.jumpIf(ifZero)
 		j.push(reg)
-		j.tails = append(j.tails, tail{p, saved(reg), false, [2]int{j.locate(reg)}})
+		j.tails = append(j.tails, tail{p, [2]uint8{reg}, false, [2]int{j.locate(reg)}})
 		j.land(direct)
 	}
 	there := e.displace(reg)
@@ -412,36 +397,17 @@ func (j *jumper) displacePart(p *part, first bool) error {
 	return nil
 }
 
-// displaceString is for MOVS and STOS, of which any operand that does not tell is the snapshot's.
+// displaceString is displacePart for MOVS and STOS.
 func (j *jumper) displaceString(p *part, first bool) error {
-	if p.in.AddrSize != 8 || p.in.Prefix&isa.PrefixSeg != 0 {
+	if !movesString(&p.in) {
 		return errNotDisplaceable
 	}
 	j.begin(p, isa.R11, first)
 	j.push(isa.R10)
-	t := tail{part: p, saved: []uint8{isa.R10, isa.R11}}
-	operand := func(pushes, subtracts byte, reg uint8) {
-		j.bytes(pushes) // push rsi or rdi
-		t.from[reg-isa.R10] = j.locate(reg)
-		j.bytes(0x49, 0x29, subtracts|reg&7) // sub reg, rsi or rdi
-	}
-	const source, destination = 0x56, 0x57
-	if p.in.Op == isa.MOVS {
-		operand(source, 0xf0, isa.R11)
-	}
-	operand(destination, 0xf8, isa.R10)
-	if p.in.Op == isa.MOVS {
-		j.bytes(0x4c, 0x01, 0xde) // add rsi, r11
-	}
-	j.bytes(0x4c, 0x01, 0xd7) // add rdi, r10
-	j.bytes(p.code...)
-	if p.in.Op == isa.MOVS {
-		j.bytes(0x4c, 0x29, 0xde) // sub rsi, r11
-	}
-	j.bytes(0x4c, 0x29, 0xd7) // sub rdi, r10
+	asks := j.moveString(&p.in, p.code, j.locate)
 	j.pop(isa.R10)
 	j.restore(p, isa.R11)
-	j.tails = append(j.tails, t)
+	j.tails = append(j.tails, tail{part: p, saved: [2]uint8{isa.R10, isa.R11}, from: asks})
 	return nil
 }
 
