@@ -418,3 +418,44 @@ func TestArea(t *testing.T) {
 		}
 	})
 }
+
+// TestMakeArea: the area's tables are those of all address spaces, below the kernel's image or within what it leaves of its GiB, but where
+// something is.
+func TestMakeArea(t *testing.T) {
+	for name, text := range map[string]uint64{"below the image": 0xffffffff81000000, "half": 0xffffffffb3800000, "within the image": 0xffffffffbc000000} {
+		ram := make([]byte, 4<<20)
+		mem := physical(func(pa uint64) *[4096]byte { return (*[4096]byte)(ram[pa&^0xfff:]) })
+		ts := tables{&pool{base: 1 << 20, mem: ram[1<<20:]}, mem, 4}
+		root, err := ts.table(4, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken := text - areaBelow&^(1<<21-1) + 4<<21
+		for _, la := range []uint64{text, taken} {
+			if err := ts.put(root, la, codeFlags, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b := &Bridge{tables: ts, mem: mem, levels: 4, clean: root.pa, last: &table{}}
+		b.text.Lo, b.text.Hi = text, text+14<<20
+		if err := b.makeArea(); err != nil {
+			t.Fatal(err)
+		}
+		ar := &b.area
+		if ar.lo > text+jumpSize-0x34000000-1<<24 || ar.hi < b.text.Hi+jumpSize-areaAbove+1<<21 {
+			t.Errorf("%s: the area is from %#x to %#x", name, ar.lo, ar.hi)
+		}
+		for i, table := range ar.tables {
+			la := ar.lo + uint64(i)<<21
+			if occupied := la == taken&^(1<<21-1); occupied != (table == nil) {
+				t.Errorf("%s: %#x, occupied %v: table %v", name, la, occupied, table)
+			}
+		}
+		if err := ar.put(text-0x33ffff00, []byte{0x90}, func(uint64, int) {}); err != nil {
+			t.Fatal(err)
+		}
+		if pa, leaf, ok := mem.walk(root.pa, 4, text-0x33ffff00); !ok || ram[pa] != 0x90 || leaf&noExecute != 0 {
+			t.Errorf("%s: what was put is not in the kernel's address space", name)
+		}
+	}
+}
