@@ -164,7 +164,7 @@ var routines = entries{
 	locate: monitor.Base + monitor.Locate, locateCPU: monitor.Base + monitor.LocateCPU, locateOnStack: monitor.Base + monitor.LocateOnStack,
 	ask: monitor.Base + monitor.Asked, resume: monitor.Base + monitor.Resume,
 	locateAt: monitor.Base + monitor.Routines, leaveAt: monitor.Base + monitor.Routines + 8,
-	stack: monitor.Base + monitor.CurrentStack, data: monitor.Base,
+	data: monitor.Base,
 }
 
 // displace makes the code that executes a site out of its place, and returns its address; 0 if it cannot be made. contexts is as in

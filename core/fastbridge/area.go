@@ -1,8 +1,6 @@
 package fastbridge
 
-import (
-	"encoding/binary"
-)
+import "encoding/binary"
 
 // area is linear memory for code that jumps in the kernel's text lead to. A jump takes five bytes, in which several instructions may begin; where one
 // does, the jump must have int3, so that who comes there by another way is not lost. These bytes are parts of the jump's distance. So a

@@ -270,9 +270,9 @@ func (d *displaced) assembleString(a *assembler, to entries) ([]byte, error) {
 	return a.code, nil
 }
 
-// entries are the monitor's routines that displaced instructions call, where it has the addresses of those for code that is far away, and the current stack, and
-// where it begins: see monitor.asm.
-type entries struct{ locate, locateCPU, locateOnStack, ask, resume, locateAt, leaveAt, stack, data uint64 }
+// entries are the monitor's routines that displaced instructions call, where it has the addresses of those for code that is far away, and where it begins: see
+// monitor.asm.
+type entries struct{ locate, locateCPU, locateOnStack, ask, resume, locateAt, leaveAt, data uint64 }
 
 // displaced is an instruction that is executed out of its place, by code that int3 leads to.
 type displaced struct {

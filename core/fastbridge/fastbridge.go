@@ -73,6 +73,7 @@ type Stats struct {
 	Scopes      uint64 `json:"scopes"`      // entered
 	Switches    uint64 `json:"switches"`    // of views
 	Displaced   uint64 `json:"displaced"`   // instructions executed on aliases instead, by int3: jumps are not counted
+	Continued   uint64 `json:"continued"`   // int3 at instructions that a jump has taken the place of
 	Subtrees    uint64 `json:"subtrees"`    // local functions called
 	Clean       uint64 `json:"clean"`       // the times that one went on in the kernel's own address space
 	Interrupts  uint64 `json:"interrupts"`  // within scopes
@@ -239,6 +240,7 @@ func NewMemory(m *slowbridge.Memory, flat []byte) *Memory { return &Memory{m, ui
 // Stats returns the counters.
 func (b *Bridge) Stats() Stats {
 	s := b.stats
+	s.Continued = b.get(monitor.Continued)
 	s.Subtrees += b.get(monitor.Subtrees)
 	s.Chosen = b.get(monitor.Chosen)
 	s.Syscalls += s.Chosen
@@ -386,7 +388,8 @@ func (b *Bridge) install() error {
 	b.put(monitor.VmemmapLimit, b.owners.Descriptors(machine.BeyondBase))
 	b.put(monitor.VmemmapBoundary, b.owners.Descriptors(b.owners.Above))
 	b.put(monitor.SlotShift, uint64(bits.TrailingZeros64(size(b.levels))))
-	if b.initial.CR4>>21&1 != 0 {
+	const smap = 1 << 21
+	if b.initial.CR4&smap != 0 {
 		b.put(monitor.SMAP, 1)
 	}
 	if b.cfg.ExitSwitching {
@@ -502,7 +505,7 @@ func (b *Bridge) allow() {
 	}
 }
 
-// remember tells the monitor which scope a system call has on a kind of file, so that it need not ask again; 1 is none.
+// remember tells the monitor which scope, of a name, a system call has for a path or on a kind of file, so that it need not ask again; 1 is none.
 func (b *Bridge) remember(nr, regs uint64, name string, scope uint64) {
 	if at, ok := b.rules.slots[ruleSlot{nr, name}]; ok {
 		binary.LittleEndian.PutUint64(b.rules.mem[at:], scope)

@@ -399,8 +399,8 @@ func (f *frame) afterTraining() error {
 type trainingError struct{ error }
 
 // owner says which operands are the snapshot's of an instruction of which SLOW-BRIDGE has learned nothing, or too much in one context:
-// where the address tells its machine, or is a root, or in a table of the kernel's image, or both have the same there, that is enough, else what it does in the scope when the same
-// functions call it, and else what it does in all other scopes. Counters by processor are the trusted VM's.
+// where the address tells its machine, or is a root, or in a table of the kernel's image, or both have the same there, that is enough, else what it does
+// in the scope when the same functions call it, and else what it does in all other scopes. Counters by processor are the trusted VM's.
 func (f *frame) owner(t *site) (other [2]bool, err error) {
 	b := f.b
 	if f.countsTheirs(&t.inst) {

@@ -62,8 +62,7 @@ type tail struct {
 	from  [2]int
 }
 
-// assemble makes the code for the linear address at, of parts of which the first is displaced. It ends before the first one, but for that, that it cannot
-// have.
+// assemble makes the code for the linear address at. It ends before the first of the parts that it cannot have; the very first one it must have.
 func (j *jumper) assemble(at uint64, parts []part) error {
 	*j = jumper{
 		assembler: assembler{j.code[:0], at}, direct: j.direct, to: j.to,
@@ -230,8 +229,8 @@ func (j *jumper) begin(p *part, reg uint8, first bool) {
 		return
 	}
 	// Interrupts are not off: one in a local function leads to the clean root, and then the stack is anybody's.
-	j.bytes(0x4c, 0x8b, 0x04|reg&7<<3, 0x25) // mov reg, [stack]
-	j.code = binary.LittleEndian.AppendUint32(j.code, uint32(j.to.stack))
+	const mov = 0x8b
+	j.memory(mov, reg, monitor.CurrentStack)
 	j.bytes(0x49, 0x83, 0x78|reg&7, monitor.StackDepth, 0) // cmp qword [reg+depth], 0
 	local := j.jumpIf(ifNotZero)                           // a local function has come here by a pointer
 	j.bytes(0x49, 0x31, 0xe0|reg&7)                        // xor reg, rsp
@@ -248,9 +247,9 @@ func (j *jumper) restore(p *part, reg uint8) {
 	}
 }
 
-// memory appends an instruction with R11 and a variable of the monitor's as its operands.
-func (j *jumper) memory(op byte, offset int) {
-	j.bytes(0x4c, op, 0x1c, 0x25)
+// memory appends an instruction with one of R8 to R15 and a variable of the monitor's as its operands.
+func (j *jumper) memory(op byte, reg uint8, offset int) {
+	j.bytes(0x4c, op, 0x04|reg&7<<3, 0x25)
 	j.code = binary.LittleEndian.AppendUint32(j.code, uint32(j.to.data)+uint32(offset))
 }
 
@@ -292,20 +291,20 @@ func (j *jumper) hookPart(p *part) error {
 		argument()
 		j.bytes(0x4d, 0x85, 0xdb) // test r11, r11
 		user := j.jumpIf(ifNotSign)
-		j.memory(sub, monitor.PageOffset)
-		j.memory(cmp, monitor.DirectLimit)
+		j.memory(sub, isa.R11, monitor.PageOffset)
+		j.memory(cmp, isa.R11, monitor.DirectLimit)
 		beyond := j.jumpIf(ifNotCarry)
-		j.memory(cmp, monitor.Boundary)
+		j.memory(cmp, isa.R11, monitor.Boundary)
 		trusted := j.jumpIf(ifNotCarry)
 		j.bytes(0x49, 0x81, 0xfb, 0, 0, 0x10, 0) // cmp r11, 1 MiB
 		points := j.jumpIf(ifNotCarry)
 		ask.from[0] = j.jumpIf(ifCarry)
 		j.land(beyond)
 		argument()
-		j.memory(sub, monitor.Vmemmap)
-		j.memory(cmp, monitor.VmemmapLimit)
+		j.memory(sub, isa.R11, monitor.Vmemmap)
+		j.memory(cmp, isa.R11, monitor.VmemmapLimit)
 		other := j.jumpIf(ifNotCarry)
-		j.memory(cmp, monitor.VmemmapBoundary)
+		j.memory(cmp, isa.R11, monitor.VmemmapBoundary)
 		page := j.jumpIf(ifCarry)
 		if h.skip&monitor.SkipOthers == 0 {
 			goesOn := j.jumpIf(ifNotCarry)
@@ -349,6 +348,7 @@ func (j *jumper) locate(reg uint8) (asks int) {
 	return j.jumpIf(ifCarry)
 }
 
+// displacePart appends an instruction on the alias of its operand, if that has one.
 func (j *jumper) displacePart(p *part, first bool) error {
 	in := &p.in
 	e, ok := split(in, p.code)

@@ -169,14 +169,12 @@ func (s *Set) Outline(id ScopeID) *Outline {
 // outlined returns the outline that a store has of a part, nil if it has none of just this.
 func (p *part) outlined(id ScopeID) *Outline {
 	m, err := open(p.outline)
-	if err != nil || m.Outline == nil || !bytes.Equal(p.digest, m.Outline.Of) {
+	if err != nil || m.Outline == nil || m.Outline.Deciding == nil || !bytes.Equal(p.digest, m.Outline.Of) {
 		return nil
 	}
 	o := &Outline{read: func() []Site {
 		stored := new(metadatapb.Set)
-		if len(m.Sets) == 1 { // before they were apart
-			stored = m.Sets[0]
-		} else if proto.Unmarshal(m.Outline.Deciding, stored) != nil {
+		if proto.Unmarshal(m.Outline.Deciding, stored) != nil {
 			return nil
 		}
 		set, err := fromProto(stored)
