@@ -286,7 +286,7 @@ func printInspectStats(w io.Writer, form string, s *inspectStats) {
 	}
 	fmt.Fprintf(w, "instructions  %d, of them %d in %d scopes\n", s.Instructions, s.Redirection.Instructions, s.Redirection.Scopes)
 	if f := s.Fast; f != nil {
-		fmt.Fprintf(w, "FAST-BRIDGE   %d system calls in scopes of %d looked at; %d views switched, %d instructions on aliases; %d local functions called, %d interrupts\n",
+		fmt.Fprintf(w, "FAST-BRIDGE   %d system calls in scopes of %d looked at; %d views switched, %d instructions on aliases by int3; %d local functions called, %d interrupts\n",
 			f.Scopes, f.Syscalls, f.Switches, f.Displaced, f.Subtrees, f.Interrupts)
 		fmt.Fprintf(w, "exits         %d in all: %d of system calls, %d of pages, %d instructions interpreted, %d derived, %d unknown, %d trainings (%v)\n",
 			f.Exits, f.Syscalls-f.Chosen, f.Faults, f.Interpreted, f.Derived, f.Unknown, f.Trainings, round(f.Fallback))
@@ -303,7 +303,7 @@ func printInspectStats(w io.Writer, form string, s *inspectStats) {
 			if i > 0 {
 				fmt.Fprintf(w, "\n              ")
 			}
-			fmt.Fprintf(w, "%-30s %6d calls, %6d switches, %6d on aliases, %5d exits", metadata.ScopeID{Syscall: c.Syscall, Name: c.Scope}, c.Calls, c.Switches, c.Displaced, c.Exits)
+			fmt.Fprintf(w, "%-30s %6d calls, %6d switches, %6d on aliases by int3, %5d exits", metadata.ScopeID{Syscall: c.Syscall, Name: c.Scope}, c.Calls, c.Switches, c.Displaced, c.Exits)
 		}
 		if len(s.Exits) > 0 {
 			fmt.Fprintf(w, "\nKVM           ")

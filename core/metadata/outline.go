@@ -159,29 +159,28 @@ func (o *Outline) At(l Location) []OutlineSite {
 // Outline returns the outline of a scope.
 func (s *Set) Outline(id ScopeID) *Outline {
 	if p := s.stored.scopes[id]; p != nil {
-		if o := p.outlined(id); o != nil {
+		if o := p.outlined(id, func() []Site { return outlineOf(s.Sites(id)).deciding }); o != nil {
 			return o
 		}
 	}
 	return outlineOf(s.Sites(id))
 }
 
-// outlined returns the outline that a store has of a part, nil if it has none of just this.
-func (p *part) outlined(id ScopeID) *Outline {
+// outlined returns the outline that a store has of a part, nil if it has none of just this. whole makes the deciding sites of the part itself, should
+// those of the outline not be readable.
+func (p *part) outlined(id ScopeID, whole func() []Site) *Outline {
 	m, err := open(p.outline)
 	if err != nil || m.Outline == nil || m.Outline.Deciding == nil || !bytes.Equal(p.digest, m.Outline.Of) {
 		return nil
 	}
 	o := &Outline{read: func() []Site {
 		stored := new(metadatapb.Set)
-		if proto.Unmarshal(m.Outline.Deciding, stored) != nil {
-			return nil
+		if proto.Unmarshal(m.Outline.Deciding, stored) == nil {
+			if set, err := fromProto(stored); err == nil {
+				return set.scopes[id]
+			}
 		}
-		set, err := fromProto(stored)
-		if err != nil {
-			return nil
-		}
-		return set.scopes[id]
+		return whole()
 	}}
 	for _, stored := range m.Outline.Modules {
 		const least = 4 // bytes of a site
