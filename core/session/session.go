@@ -81,6 +81,8 @@ type Session struct {
 var (
 	// ErrBudget is wrapped by the error for a command that took more instructions than it may.
 	ErrBudget = errors.New("the command's instruction budget is spent")
+	// ErrInput is the error for a command with standard input where the image's agent is of before 2026-11-23 and gives it none.
+	ErrInput = errors.New("the trusted image is too old to give a command standard input: make it anew (emu image rm, emu image build)")
 	// ErrCommand is wrapped by errors about a command that cannot be handed to the guest.
 	ErrCommand = errors.New("impossible command")
 )
@@ -191,6 +193,7 @@ func (s *Session) Run(ctx context.Context, c Command) (exitCode int, err error) 
 	s.stdout, s.stderr, s.outErr = c.Stdout, c.Stderr, nil
 	s.m.InputTo(portControl, []byte(line))
 	s.limit = s.m.VCPU().Instructions() + s.cfg.Budget
+	fed := len(c.Input) == 0
 	for {
 		line, err := s.next(ctx)
 		if err != nil {
@@ -201,14 +204,17 @@ func (s *Session) Run(ctx context.Context, c Command) (exitCode int, err error) 
 		switch {
 		case err != nil:
 			return 0, fmt.Errorf("the trusted VM's agent says %q, which is neither a process nor an exit code", line)
-		case what == "exit":
-			return n, s.outErr
 		case what == "input":
 			p, err := c.chunk(n)
 			if err != nil {
 				return 0, err
 			}
 			s.m.InputTo(portControl, p)
+			fed = true
+		case !fed:
+			return 0, ErrInput
+		case what == "exit":
+			return n, s.outErr
 		case what == "pid" && s.cfg.OnStart != nil:
 			if err := s.cfg.OnStart(n); err != nil {
 				return 0, err
